@@ -1,0 +1,61 @@
+# The only entry to everything a developer does. Recipes are single commands, so that Ctrl-C reaches the program.
+
+PYTHON ?= python3
+VENV := .venv/bin
+# What `make breaking` compares with: the newest tag, else the last commit.
+AGAINST ?= $(shell git describe --tags --abbrev=0 2>/dev/null || echo HEAD)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format generate generate-check breaking requirements spire spire-up spire-down clean
+.NOTPARALLEL:
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make or refresh .venv from the pinned requirements (nothing to do: instant)
+	@$(PYTHON) deploy/bootstrap.py
+
+demo: setup ## Watch an agent get a credential, use it, and lose it
+	@PYTHONPATH=. $(VENV)/python examples/support-desk/demo.py
+
+test: setup spire ## Run the whole test suite, against a real SPIRE too
+	@$(VENV)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup ## Check style, types, proto files and import directions
+	@$(VENV)/ruff check
+	@$(VENV)/ruff format --check
+	@$(VENV)/mypy
+	@$(VENV)/buf lint proto
+	@$(VENV)/lint-imports
+
+format: setup ## Bring the code into the house's form
+	@$(VENV)/ruff check --fix
+	@$(VENV)/ruff format
+
+generate: setup ## Generate broker/v1 and broker/issuer/v1 from proto/
+	@$(VENV)/python deploy/generate.py
+
+generate-check: setup ## See whether the committed generated code is what proto/ gives
+	@$(VENV)/python deploy/generate.py --check
+
+breaking: setup ## See whether proto/ still understands what the newest tag (or commit) said
+	@if git cat-file -e '$(AGAINST):proto/buf.yaml' 2>/dev/null; \
+	then exec $(VENV)/buf breaking proto --against '.git#ref=$(AGAINST),subdir=proto'; \
+	else echo 'nothing to compare with: $(AGAINST) has no proto/'; fi
+
+requirements: setup ## Pin again what pyproject.toml asks for (needs the network)
+	@$(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--upgrade --all-extras --group dev pyproject.toml --output-file requirements.txt
+
+spire: setup
+	@$(VENV)/python deploy/spire/build.py
+
+spire-up: setup ## Start SPIRE for two trust domains on this machine
+	@$(VENV)/python deploy/spire/deployment.py up
+
+spire-down: setup ## Stop it again
+	@$(VENV)/python deploy/spire/deployment.py down
+
+clean: ## Remove what was made in this checkout (the shared cache stays)
+	@rm -rf .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""A credential broker for AI agents, on SPIFFE."""

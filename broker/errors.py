@@ -1,0 +1,234 @@
+"""Every refusal this broker and its SDKs can give: one stable reason, one safe sentence, one next step.
+
+    Refusal (exception)
+    └── reason: Reason ── category: Category
+        ├── UNAUTHENTICATED   who asks could not be established            TLS_*, SVID_*
+        ├── INVALID           the request cannot be understood             REQUEST_*, INTENT_*
+        ├── DENIED            understood, and not allowed                  POLICY_*, AGENT_*, TENANT_*, *_REVOKED, ...
+        ├── UNMET             allowed only after something else happens    STEP_UP_REQUIRED, TASK_*
+        ├── UNKNOWN           names something that does not exist          *_UNKNOWN
+        ├── CONFLICT          a name that is already used for another      REQUEST_ID_REUSED
+        ├── OUT_OF_RANGE      a cursor that points nowhere                 CURSOR_*
+        ├── EXHAUSTED         over a limit                                 LIMIT_*
+        ├── UNAVAILABLE       the broker cannot, now; nothing was given    *_UNAVAILABLE
+        └── TOKEN             a validator will not accept this credential  TOKEN_*, VIEW_*
+
+The reason's name is part of the API: it never changes meaning and is never reused (docs/reasons.md lists them).
+`sentence` may be shown to an end user as it is; `next_step` is for the developer or operator who reads the error.
+Neither ever contains a value from the request.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, unique
+
+
+@unique
+class Category(Enum):
+    """What kind of "no" a refusal is; the server maps it to one gRPC status code."""
+
+    UNAUTHENTICATED = "unauthenticated"
+    INVALID = "invalid"
+    DENIED = "denied"
+    UNMET = "unmet"
+    UNKNOWN = "unknown"
+    CONFLICT = "conflict"
+    OUT_OF_RANGE = "out of range"
+    EXHAUSTED = "exhausted"
+    UNAVAILABLE = "unavailable"
+    TOKEN = "token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """What a reason says to whom."""
+
+    category: Category
+    sentence: str
+    next_step: str
+
+
+_IDENTITY = "I could not prove to the system who I am, so it did not let me do this."
+_REQUEST = "I asked for this in a way the system does not understand."
+_POLICY = "I am not allowed to do this."
+_LATER = "The system that checks what I may do is not available right now. Nothing was done."
+_SERVICE = "The service did not accept my permission for this."
+
+
+def _identity(next_step: str) -> Meaning:
+    return Meaning(category=Category.UNAUTHENTICATED, sentence=_IDENTITY, next_step=next_step)
+
+
+def _invalid(next_step: str) -> Meaning:
+    return Meaning(category=Category.INVALID, sentence=_REQUEST, next_step=next_step)
+
+
+def _denied(next_step: str, sentence: str = _POLICY) -> Meaning:
+    return Meaning(category=Category.DENIED, sentence=sentence, next_step=next_step)
+
+
+def _unmet(sentence: str, next_step: str) -> Meaning:
+    return Meaning(category=Category.UNMET, sentence=sentence, next_step=next_step)
+
+
+def _unknown(next_step: str) -> Meaning:
+    return Meaning(category=Category.UNKNOWN, sentence=_REQUEST, next_step=next_step)
+
+
+def _cursor(next_step: str) -> Meaning:
+    return Meaning(category=Category.OUT_OF_RANGE, sentence=_REQUEST, next_step=next_step)
+
+
+def _unavailable(next_step: str) -> Meaning:
+    return Meaning(category=Category.UNAVAILABLE, sentence=_LATER, next_step=next_step)
+
+
+def _token(next_step: str) -> Meaning:
+    return Meaning(category=Category.TOKEN, sentence=_SERVICE, next_step=next_step)
+
+
+@unique
+class Reason(Enum):
+    """Every stable reason, with what it means."""
+
+    # who asks
+    TLS_VERSION_REFUSED = _identity("Connect with TLS 1.3.")
+    SVID_ABSENT = _identity("Present an X.509-SVID as client certificate; the Workload API gives one.")
+    SVID_MALFORMED = _identity("Present a certificate that parses, with intermediates in order.")
+    SVID_URI_COUNT = _identity("An X.509-SVID carries exactly one URI SAN; check the registration entry.")
+    SVID_ID_INVALID = _identity("The URI SAN is not a SPIFFE ID by the standard's grammar.")
+    SVID_PATH_MISSING = _identity("A bare trust domain is not a workload; use an ID with a path.")
+    SVID_PATH_RESERVED = _identity("IDs under /spire belong to SPIRE itself; register a workload ID.")
+    SVID_IS_BROKER = _identity("The broker does not exchange for itself; use the agent's own SVID.")
+    SVID_CAN_SIGN = _identity("A leaf that is a CA or may sign certificates is not a workload's.")
+    SVID_TRUST_DOMAIN_UNKNOWN = _identity("No bundle for this trust domain; federate it (-federatesWith) with the broker.")
+    SVID_CHAIN_INVALID = _identity("The chain does not lead to the bundle of the ID's own trust domain.")
+    SVID_EXPIRED = _identity("The SVID has expired; fetch the current one and reconnect.")
+    SVID_NOT_YET_VALID = _identity("The SVID is not valid yet; check the clocks.")
+    # what was asked
+    REQUEST_MALFORMED = _invalid("The message does not decode as this RPC's request; check the proto version.")
+    REQUEST_INVALID = _invalid("A field breaks its rule in the proto; the metadata names the field.")
+    INTENT_NAME_INVALID = _invalid("Names match [a-z0-9][a-z0-9._/-]* and are at most 128 long.")
+    INTENT_RESOURCE_INVALID = _invalid("Name one resource id, or one declared set, of at most 256 bytes.")
+    INTENT_PARAMETERS_SYNTAX = _invalid("parameters is one JSON object, as text.")
+    INTENT_PARAMETERS_NUMBER = _invalid("Numbers are integers within 2^53-1; give money in minor units, decimals as text.")
+    INTENT_PARAMETERS_NULL = _invalid("Leave a parameter out instead of sending null.")
+    INTENT_PARAMETERS_DUPLICATE = _invalid("A key stands twice in parameters.")
+    INTENT_PARAMETERS_SIZE = _invalid("parameters: at most 32 KiB, 16 levels, 512 members.")
+    INTENT_PARAMETERS_TEXT = _invalid("parameters holds text that is not well-formed Unicode.")
+    # what policy says
+    PRINCIPAL_UNKNOWN = _denied("This SPIFFE ID is not in the policy bundle; add it under agents, services or operators.")
+    AGENT_WITHOUT_OWNER = _denied("Name a business owner and a security owner for this agent in the bundle.")
+    ACTION_UNKNOWN = _denied("The bundle's schema does not declare this action.")
+    AUDIENCE_UNKNOWN = _denied("The audience is not a service that the bundle registers.")
+    RESOURCE_TYPE_UNKNOWN = _denied("The audience does not declare this resource type.")
+    RESOURCE_SET_UNKNOWN = _denied("The bundle does not declare this set of resources.")
+    RESOURCE_SET_REFUSED = _denied("Sets are for low-sensitivity reads; name one resource.")
+    PARAMETERS_REFUSED = _denied("The parameters do not fit what the schema declares for this action.")
+    PURPOSE_REFUSED = _denied("This purpose is not registered for this agent.")
+    TENANT_REQUIRED = _denied("This agent serves several tenants: begin a task and name the tenant there.")
+    TENANT_REFUSED = _denied("The agent does not belong to this tenant.")
+    POLICY_FORBIDDEN = _denied("A forbid policy applies; its id is in the metadata.")
+    POLICY_NOT_PERMITTED = _denied("No policy permits this; `broker policy test` shows what the bundle allows.")
+    POLICY_ERROR = _denied("A policy failed to evaluate, so the answer is no; run `broker policy check`.")
+    SCOPE_EMPTY = _denied("A permitting policy's @scope leaves nothing of what was asked.")
+    AGENT_REVOKED = _denied("The agent was revoked; an operator can lift the revocation.")
+    TENANT_REVOKED = _denied("The tenant was revoked; an operator can lift the revocation.")
+    POLICY_REVOKED = _denied("A policy that would permit this was revoked; an operator can lift it.")
+    TASK_REVOKED = _denied("The task was revoked; begin a new one.", "What I was working on has been stopped.")
+    CREDENTIAL_REVOKED = _denied("The credential was revoked; ask again.", "My permission for this was taken back.")
+    STREAM_REFUSED = _denied("This reader is no longer allowed to follow this stream.")
+    # what must happen first
+    STEP_UP_REQUIRED = _unmet("A person has to approve this first.", "High-impact actions wait for an approval.")
+    TASK_REQUIRED = _unmet("I have to open a task for this first.", "Writes need a task: BeginTask, then name it.")
+    TASK_ENDED = _unmet("What I was working on is finished.", "The task has ended; begin a new one.")
+    TASK_DEADLINE_PASSED = _unmet("What I was working on ran out of time.", "The deadline has passed; begin a new task.")
+    TASK_DEADLINE_REFUSED = _unmet("I asked for more time than I may have.", "Name a deadline in the future, within the limit.")
+    LIFETIME_EXHAUSTED = _unmet(
+        "My identity is about to be renewed; I will try again.",
+        "Less than a second is left of the SVID or the task; fetch the current SVID and ask again.",
+    )
+    # what is named
+    TASK_UNKNOWN = _unknown("No such task of this agent.")
+    CREDENTIAL_UNKNOWN = _unknown("No such credential, or not one that you may name.")
+    REVOCATION_UNKNOWN = _unknown("No such revocation, or it was lifted already.")
+    REVOCATION_TARGET_UNKNOWN = _unknown("The bundle and the store know nothing by that name.")
+    REQUEST_ID_REUSED = Meaning(
+        category=Category.CONFLICT,
+        sentence=_REQUEST,
+        next_step="This request_id was used for another intent or with another SVID; take a new one.",
+    )
+    # where a stream goes on
+    CURSOR_MALFORMED = _cursor("This is not a cursor of this broker; start without one.")
+    CURSOR_TAMPERED = _cursor("The cursor's seal does not match; start without one.")
+    CURSOR_FOREIGN = _cursor("The cursor belongs to another log, stream, filter or reader; start without one.")
+    CURSOR_FROM_THE_FUTURE = _cursor("The cursor is ahead of the log: was the store restored from a backup?")
+    CURSOR_TOO_OLD = _cursor("The log no longer holds this position; start without a cursor, from the snapshot.")
+    # limits
+    LIMIT_STREAM_ITEMS = Meaning(
+        category=Category.EXHAUSTED,
+        sentence=_LATER,
+        next_step="Too many items in one message; send at most 256.",
+    )
+    LIMIT_BUSY = Meaning(category=Category.EXHAUSTED, sentence=_LATER, next_step="Too many requests wait; back off.")
+    # what the broker lacks
+    AUDIT_UNAVAILABLE = _unavailable("The audit log cannot be written, so nothing is given; check disk and permissions.")
+    TRUST_UNAVAILABLE = _unavailable("The broker has no trust bundles yet; check its SPIRE agent.")
+    POLICY_UNAVAILABLE = _unavailable("No policy bundle is active; run `broker policy check` on the policy directory.")
+    SIGNING_UNAVAILABLE = _unavailable("No signing key is active; check [keys] dir.")
+    ISSUER_UNAVAILABLE = _unavailable("The issuer does not answer; ask again with the same request_id.")
+    INTERNAL = _unavailable("A defect in the broker; its log names the request id.")
+    # what a validator says
+    TOKEN_MISSING = _token("Send the credential in `authorization: Bearer`.")
+    TOKEN_MALFORMED = _token("This is not a credential of this broker.")
+    TOKEN_KEY_UNKNOWN = _token("The signing key is not in the broker's key set.")
+    TOKEN_SIGNATURE_INVALID = _token("The signature does not verify.")
+    TOKEN_CLAIMS_REFUSED = _token("A claim is missing, unknown or of the wrong form.")
+    TOKEN_ISSUER_REFUSED = _token("The credential is from another issuer.")
+    TOKEN_AUDIENCE_REFUSED = _token("The credential is for another service.")
+    TOKEN_EXPIRED = _token("The credential has expired; exchange again.")
+    TOKEN_NOT_YET_VALID = _token("The credential is not valid yet; check the clocks.")
+    TOKEN_HOLDER_MISMATCH = _token("The credential is bound to another key than the caller's.")
+    TOKEN_TENANT_MISMATCH = _token("The resource belongs to another tenant than the credential.")
+    TOKEN_SCOPE_EXCEEDED = _token("The credential does not cover this action, resource or parameters.")
+    TOKEN_USE_REFUSED = _token("This validator cannot redeem single-use credentials.")
+    TOKEN_REVOKED = _token("The credential was revoked.")
+    VIEW_STALE = _token("This service's view of revocations is older than its bound; it waits for the broker.")
+
+    @property
+    def meaning(self) -> Meaning:
+        """Category, sentence and next step of this reason."""
+        return self.value
+
+    @property
+    def category(self) -> Category:
+        """What kind of "no" this is."""
+        return self.value.category
+
+
+class Refusal(Exception):
+    """A "no" with its reason. Raised by nouns and operations; a door turns it into a status.
+
+    Args:
+        reason: the stable reason.
+        detail: a short addition for the log and the developer (a field's name, a rule); never a secret or a value.
+        policy_ids: ids of the policies that decided, when policy did.
+        decision_id: id of the decision, when one was made.
+        sentence: a sentence for the end user that a policy provides (@reason); defaults to the reason's own.
+
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str = "",
+        *,
+        policy_ids: tuple[str, ...] = (),
+        decision_id: str = "",
+        sentence: str = "",
+    ) -> None:
+        super().__init__(f"{reason.name}: {detail or reason.meaning.next_step}")
+        self.reason = reason
+        self.detail = detail
+        self.policy_ids = policy_ids
+        self.decision_id = decision_id
+        self.sentence = sentence or reason.meaning.sentence
