@@ -98,6 +98,7 @@ def check(fresh: Path, root: Path) -> int:
     if (wanted ^ there) | stale:
         print("the committed code is not what proto/ gives; run: make generate", file=sys.stderr)
         return 1
+    print(f"{len(there)} generated files are current")
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import TextIO
 
 _BAR_WIDTH = 24
 _REDRAW_SECONDS = 0.2
+_FINE_SECONDS = 10  # below it, tenths are of interest
 _COLOURS = {"cyan": "36", "green": "32", "red": "31"}
 
 
@@ -25,7 +26,7 @@ def say(text: str, *, stream: TextIO | None = None) -> None:
 
 def duration(seconds: float) -> str:
     """Seconds as people write them: ``0.4 s``, ``12 s``, ``4 min 05 s``."""
-    if seconds < 10:
+    if seconds < _FINE_SECONDS:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
@@ -43,14 +44,30 @@ class Step:
     _total: int = 0
     _note: str = ""
     _over: threading.Event = field(default_factory=threading.Event)
+    _watcher: threading.Thread = field(default_factory=threading.Thread)
 
     def update(self, done: int, total: int = 0, note: str = "") -> None:
         """Say how far the step has come; without a total only the count and the note are shown."""
         self._done, self._total, self._note = done, total, note
 
+    def begin(self) -> None:
+        """Show the title, and from now on the time that passes."""
+        if not self._on_terminal:
+            self._write(f"{self.title} ...\n")
+        self._watcher = threading.Thread(target=self._watch, name="progress", daemon=True)
+        self._watcher.start()
+
+    def finish(self, how: str, colour: str) -> None:
+        """Say how it ended and how long it took."""
+        self._over.set()
+        self._watcher.join()
+        clear = "\r\x1b[K" if self._on_terminal else ""
+        took = duration(time.monotonic() - self._begun)
+        self._write(f"{clear}{self.title}: {self._colour(how, colour)} {took}\n")
+
     @property
     def _on_terminal(self) -> bool:
-        return self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        return not self.stream.closed and self.stream.isatty() and os.environ.get("TERM") != "dumb"
 
     def _colour(self, text: str, name: str) -> str:
         if not self._on_terminal or os.environ.get("NO_COLOR"):
@@ -93,27 +110,22 @@ class Step:
             else:
                 self._write(f"{self.title}: {self._state()}\n")
 
-    def _finish(self, word: str, colour: str) -> None:
-        clear = "\r\x1b[K" if self._on_terminal else ""
-        self._write(f"{clear}{self.title}: {self._colour(word, colour)} {duration(time.monotonic() - self._begun)}\n")
-
 
 @contextmanager
 def step(title: str, *, stream: TextIO | None = None, seconds_between_lines: float = 10.0) -> Iterator[Step]:
     """Show that ``title`` is under way, how far it is, and how it ended.
 
-    Whatever is raised inside passes through, after the step has been marked as failed.
+    Whatever is raised inside passes through, after the step has been marked as failed or, for an
+    interruption, as stopped.
     """
     current = Step(title=title, stream=stream or sys.stderr, seconds_between_lines=seconds_between_lines)
-    watcher = threading.Thread(target=current._watch, name="progress", daemon=True)
-    if not current._on_terminal:
-        current._write(f"{title} ...\n")
-    watcher.start()
-    word, colour = "failed after", "red"
+    current.begin()
+    how, colour = "failed after", "red"
     try:
         yield current
-        word, colour = "done in", "green"
+        how, colour = "done in", "green"
+    except (KeyboardInterrupt, SystemExit):
+        how = "stopped after"
+        raise
     finally:
-        current._over.set()
-        watcher.join()
-        current._finish(word, colour)
+        current.finish(how, colour)

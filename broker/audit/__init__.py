@@ -1,0 +1,1 @@
+"""What happened: events, the tree over them, signed checkpoints, and their verification."""

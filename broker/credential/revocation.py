@@ -30,6 +30,7 @@ class Revocation:
     Attributes:
         id: rev_ and a UUIDv7.
         rule: what it covers.
+        tenant: the tenant that all of it belongs to, or empty when it may concern several.
         at: UTC.
         by: SPIFFE ID of who revoked.
 
@@ -37,5 +38,6 @@ class Revocation:
 
     id: str
     rule: Rule
+    tenant: str
     at: datetime
     by: str

@@ -5,253 +5,63 @@ page. Both sides speak in nouns; `wire.py` carries them over a private socket wh
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import Enum
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Protocol
 
-from broker.audit.event import Opening
-from broker.credential.revocation import Rule
-from broker.credential.token import Credential
-from broker.errors import Refusal
-from broker.intent import Intent
-from broker.svid.principal import Evidence
+from broker.operations.calls import (
+    AuditEvent,
+    AuditFilter,
+    AuditPage,
+    AuditPageCall,
+    BeginTaskCall,
+    Context,
+    EndTaskCall,
+    Ended,
+    ExchangeAnswer,
+    ExchangeCall,
+    KeySet,
+    LiftCall,
+    Page,
+    ReadCall,
+    RefusedCall,
+    RevocationPage,
+    RevocationPageCall,
+    RevokeCall,
+    Revoked,
+    SignedCheckpoint,
+    Snapshot,
+    Start,
+)
 from broker.task import Task
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What comes with every call.
-
-    Attributes:
-        evidence: what the connection presented.
-        request: the door's id of this call, req_….
-        trace: W3C trace id, 32 hex digits, or empty.
-
-    """
-
-    evidence: Evidence
-    request: str
-    trace: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangeCall:
-    """One intent, or the refusal that stands for it when it could not be understood."""
-
-    context: Context
-    intent: Intent | Refusal
-    lifetime: timedelta | None = None
-    request_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BeginTaskCall:
-    """A task to begin; lifetime None takes the configured default."""
-
-    context: Context
-    purpose: str
-    tenant: str = ""
-    lifetime: timedelta | None = None
-    conversation: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndTaskCall:
-    """A task to end."""
-
-    context: Context
-    task: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevokeCall:
-    """A rule to put in force, and why."""
-
-    context: Context
-    rule: Rule
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiftCall:
-    """A revocation to lift, and why."""
-
-    context: Context
-    revocation: str
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadCall:
-    """Asks for what needs no argument: the key set, the newest checkpoint, whether the caller is known (health)."""
-
-    context: Context
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedCall:
-    """A call that the door could not understand; the issuer records the refusal once it knows who asked."""
-
-    context: Context
-    operation: str
-    refusal: Refusal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevocationPageCall:
-    """The next page of a reader's revocations.
-
-    Attributes:
-        context: who reads.
-        cursor: from the last page; empty for the first: a snapshot.
-        known_keys: digest of the key set that the reader has; the page carries it only when it differs.
-        opening: True for the first page of a stream, which is recorded.
-
-    """
-
-    context: Context
-    cursor: str = ""
-    known_keys: str = ""
-    opening: bool = False
-
-
-class Start(Enum):
-    """Where an audit stream starts without a cursor."""
-
-    BEGINNING = "beginning"
-    END = "end"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditFilter:
-    """Which events a reader wants; empty members do not restrict."""
-
-    kinds: tuple[str, ...] = ()
-    tenant: str = ""
-    agent: str = ""
-    task: str = ""
-    credential: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditPageCall:
-    """The next page of the audit log.
-
-    Attributes:
-        context: who reads.
-        cursor: from the last page, or empty.
-        filter: which events; the cursor holds to it.
-        start: where to begin without a cursor.
-        personal: with the openings of personal values.
-        opening: True for the first page of a stream, which is recorded.
-
-    """
-
-    context: Context
-    cursor: str = ""
-    filter: AuditFilter = field(default_factory=AuditFilter)
-    start: Start = Start.BEGINNING
-    personal: bool = False
-    opening: bool = False
-
-
-# --- answers ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """What ending a task, or revoking, did: the event's position, how many live credentials ended with it."""
-
-    position: int
-    revoked: int
-    revocation: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeySet:
-    """The public keys: the issuer's name, JWKS as JSON text, verifier key of the checkpoints, digest of all three."""
-
-    issuer: str
-    jwks: str
-    checkpoint_key: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedCheckpoint:
-    """A signed note and the size it covers."""
-
-    note: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """Everything revoked and not expired for one reader: a serialised bitmap for a service, ids for an agent."""
-
-    status_indexes: bytes = b""
-    credential_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revoked:
-    """One revocation as far as it concerns the reader."""
-
-    position: int
-    at: datetime
-    rule: str
-    status_indexes: tuple[int, ...] = ()
-    credential_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """What every page says: the range [start, stop) that was scanned, where to resume, how fresh it is.
-
-    Attributes:
-        start: first position scanned.
-        stop: one past the last.
-        cursor: resumes at `stop`.
-        read_at: the issuer's clock before it read; everything below `size` had been read then.
-        size: size of the log at that time.
-        valid_until: when the reader's SVID ends; the stream ends with it.
-
-    """
-
-    start: int
-    stop: int
-    cursor: str
-    read_at: datetime
-    size: int
-    valid_until: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevocationPage:
-    """A page of revocations."""
-
-    page: Page
-    snapshot: Snapshot | None = None
-    revoked: tuple[Revoked, ...] = ()
-    key_set: KeySet | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditEvent:
-    """One event with the openings that the reader may see."""
-
-    position: int
-    content: bytes
-    openings: tuple[Opening, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditPage:
-    """A page of the audit log."""
-
-    page: Page
-    events: tuple[AuditEvent, ...] = ()
+__all__ = [
+    "AuditEvent",
+    "AuditFilter",
+    "AuditPage",
+    "AuditPageCall",
+    "BeginTaskCall",
+    "Change",
+    "Context",
+    "EndTaskCall",
+    "Ended",
+    "ExchangeAnswer",
+    "ExchangeCall",
+    "Issuer",
+    "KeySet",
+    "LiftCall",
+    "Page",
+    "ReadCall",
+    "RefusedCall",
+    "RevocationPage",
+    "RevocationPageCall",
+    "RevokeCall",
+    "Revoked",
+    "SignedCheckpoint",
+    "Snapshot",
+    "Start",
+    "State",
+    "Task",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,9 +80,6 @@ class State:
     policy_digest: str
     policy_problem: str
     spiffe_id: str
-
-
-ExchangeAnswer: TypeAlias = Credential | Refusal
 
 
 class Issuer(Protocol):

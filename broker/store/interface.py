@@ -282,6 +282,9 @@ class Store(Protocol):
     def is_revoked(self, rules: Sequence[Rule]) -> Rule | None:
         """Return the first of these rules that is in force."""
 
+    def has_live_grants(self, rule: Rule) -> bool:
+        """Whether a grant that is still remembered carries this name."""
+
     def keys(self) -> Sequence[StoredKey]:
         """Return every key that is not removed."""
 

@@ -19,7 +19,7 @@ from deploy.spire.build import Binaries, find_binaries
 from deploy.spire.errors import DeployError
 from deploy.spire.interrupts import Interrupts
 from deploy.spire.process import Process
-from deploy.spire.server_api import Entry
+from deploy.spire.server_api import Entry, unix_selectors
 from deploy.spire.starting import Startup, await_agent, await_ready, end_all, federate, records
 from deploy.spire.state import State, exclusive, forget
 from deploy.spire.trust_domain import TrustDomain
@@ -52,7 +52,7 @@ class Deployment:
         """Return one trust domain. Raises KeyError for one that is not part of this."""
         return {here.name: here for here in self.trust_domains}[name]
 
-    def entry(
+    def entry(  # noqa: PLR0913  each is a part of the entry that a test may want to set
         self,
         spiffe_id: str,
         *,
@@ -69,15 +69,11 @@ class Deployment:
         id. ``ttl`` is in seconds. A workload sees a new entry about a second later.
         Raises ValueError without a selector, DeployError when the server refuses.
         """
-        selectors = [f"unix:path:{path.resolve()}"] if path else []
-        selectors += [f"unix:uid:{uid}"] if uid is not None else []
-        if not selectors:
-            raise ValueError("an entry needs a path or a uid: it would fit every workload")
         here = self.trust_domain(spiffe_id.removeprefix("spiffe://").partition("/")[0])
         entry = Entry(
             parent_id=here.node_id,
             spiffe_id=spiffe_id,
-            selectors=tuple(selectors),
+            selectors=unix_selectors(path, uid),
             ttl_seconds=ttl or 0,
             federates_with=tuple(federates_with),
             dns=tuple(dns),

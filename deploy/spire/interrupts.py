@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Self
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -19,11 +18,17 @@ class Interrupted(SystemExit):
         self.number = number
 
 
+def _taken_by(number: int) -> "Interrupts | None":
+    owner = getattr(signal.getsignal(number), "__self__", None)
+    return owner if isinstance(owner, Interrupts) else None
+
+
 class Interrupts:
     """While entered, an ending signal raises in the main thread, and can be held back for a moment.
 
-    A signal the program ignores, or handles itself, is left alone. Outside the main thread nothing
-    is changed, because Python delivers signals to the main thread only.
+    Entered inside another, it is that other one: what is held there is held here. A signal the
+    program ignores, or handles itself, is left alone. Outside the main thread nothing is changed,
+    because Python delivers signals to the main thread only.
     """
 
     def __init__(self) -> None:
@@ -32,8 +37,11 @@ class Interrupts:
         self._holding = 0
         self._pending: int | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Interrupts":  # noqa: PYI034  not always itself
         """Take over the signals that would otherwise end the process at once."""
+        outer = next(filter(None, map(_taken_by, _ENDING)), None)
+        if outer:
+            return outer
         if threading.current_thread() is threading.main_thread():
             for number in _ENDING:
                 current = signal.getsignal(number)
@@ -75,7 +83,7 @@ class Interrupts:
             number, self._pending = self._pending, None
             self._raise(number)
 
-    def _arrived(self, number: int, frame: FrameType | None) -> None:
+    def _arrived(self, number: int, _frame: FrameType | None) -> None:
         if self._holding:
             self._pending = number
         else:

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     if int(number):
         _tie_to_parent(int(parent), int(number))
     _write_record(Path(record))
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606  which program is our caller's choice, and no shell is wanted
 
 
 if __name__ == "__main__":

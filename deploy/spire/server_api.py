@@ -55,6 +55,14 @@ class Entry:
         )
 
 
+def unix_selectors(path: Path | None, uid: int | None) -> tuple[str, ...]:
+    """Tell a process by the program it runs and by its user. Raises ValueError for neither."""
+    if path is None and uid is None:
+        raise ValueError("an entry needs a path or a uid, else it would fit every workload")
+    by_path = () if path is None else (f"unix:path:{path.resolve()}",)
+    return by_path if uid is None else (*by_path, f"unix:uid:{uid}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerApi:
     """Each method is one command, or two. All raise DeployError with what the server said."""

@@ -23,6 +23,7 @@ _WARM_BYTES = 2 * 1024**3
 _HERE = Path(__file__).resolve().parent
 _USUAL_PLACE = Path("/usr/local/go/bin/go")
 _HOW_ELSE = "or set SPIRE_BIN_DIR to a directory that holds spire-server and spire-agent 1.15"
+_GO_SETTINGS = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "CGO_ENABLED": "1", "GOWORK": "off"}
 _STATIC_PROGRAM = "int main(void) { return 0; }\n"
 
 
@@ -58,9 +59,7 @@ class Toolchain:
 
 def _advice(output: str) -> str:
     if re.search(r"dial tcp|no such host|proxyconnect|i/o timeout|connection refused|disabled by GOPROXY", output):
-        return (
-            f"The first build fetches SPIRE's modules: it needs the network once, or a mirror in GOPROXY, {_HOW_ELSE}."
-        )
+        return f"The first build fetches SPIRE's modules: give it the network or a mirror (GOPROXY) once, {_HOW_ELSE}."
     if "no space left" in output:
         return "The disk is full: the first build needs about 6 GB for Go's caches (GOMODCACHE and GOCACHE)."
     return f"Run it again to go on where it stopped, {_HOW_ELSE}."
@@ -117,7 +116,7 @@ def find_toolchain(cache: Path) -> Toolchain:
     _check_version(toolchain.setting("GOVERSION"), go)
     _check_compiler(toolchain.setting("CC").split() or ["gcc"])
     modules = Path(toolchain.setting("GOMODCACHE"))
-    _check_room([cache, modules, Path(toolchain.setting("GOCACHE"))], cold=not (modules / "github.com/spiffe").is_dir())
+    check_room([cache, modules, Path(toolchain.setting("GOCACHE"))], cold=not (modules / "github.com/spiffe").is_dir())
     return toolchain
 
 
@@ -153,7 +152,8 @@ def _check_compiler(compiler: list[str]) -> None:
         raise DeployError(f"{compiler[0]} cannot make a static program: {tried.stderr.strip()[-300:]}\n{hint}")
 
 
-def _check_room(places: list[Path], *, cold: bool) -> None:
+def check_room(places: list[Path], *, cold: bool) -> None:
+    """Raise DeployError when a place has less room than a build needs; it need not exist yet."""
     needed = _COLD_BYTES if cold else _WARM_BYTES
     for place in places:
         existing = next(parent for parent in (place, *place.parents) if parent.exists())

@@ -1,0 +1,99 @@
+"""Cursor: where a reader of a stream goes on. Opaque to the reader, sealed by the broker.
+
+Form: base64url of the RFC 8785 form of {"log", "position", "reader", "stream", "view"}, a dot, base64url of HMAC-SHA256
+over that form under the store's cursor key; no padding.
+"""
+
+import binascii
+import hashlib
+import hmac
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from typing import Final
+
+from broker.errors import Reason, Refusal
+from broker.intent import canonical_json
+
+MAX_LENGTH: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which stream a cursor belongs to.
+
+    Attributes:
+        log: id of the log.
+        stream: "audit" or "revocations".
+        reader: SPIFFE ID of the reader.
+        view: digest of what the reader asked to see.
+
+    """
+
+    log: str
+    stream: str
+    reader: str
+    view: str
+
+
+def seal(place: Place, position: int, key: bytes) -> str:
+    """Return the cursor that resumes at `position`."""
+    members = {
+        "log": place.log,
+        "position": position,
+        "reader": place.reader,
+        "stream": place.stream,
+        "view": place.view,
+    }
+    content = canonical_json(members)
+    return f"{_encode(content)}.{_encode(_mac(content, key))}"
+
+
+def unseal(cursor: str, place: Place, key: bytes, size: int) -> int:
+    """Return the position that a cursor of this place resumes at.
+
+    Args:
+        cursor: as the reader gave it.
+        place: the stream that it must belong to.
+        key: the store's cursor key.
+        size: size of the log now.
+
+    Raises:
+        Refusal: CURSOR_MALFORMED, CURSOR_TAMPERED, CURSOR_FOREIGN or CURSOR_FROM_THE_FUTURE.
+
+    """
+    content, mac = _parts(cursor)
+    if not hmac.compare_digest(mac, _mac(content, key)):
+        raise Refusal(Reason.CURSOR_TAMPERED)
+    members = json.loads(content)  # ours: the seal matched
+    if Place(log=members["log"], stream=members["stream"], reader=members["reader"], view=members["view"]) != place:
+        raise Refusal(Reason.CURSOR_FOREIGN)
+    position: int = members["position"]
+    if position > size:
+        raise Refusal(Reason.CURSOR_FROM_THE_FUTURE)
+    return position
+
+
+def _parts(cursor: str) -> tuple[bytes, bytes]:
+    content, dot, mac = cursor.partition(".")
+    if len(cursor) > MAX_LENGTH or not dot:
+        raise Refusal(Reason.CURSOR_MALFORMED)
+    try:
+        parts = _decode(content), _decode(mac)
+    except (binascii.Error, ValueError) as problem:
+        raise Refusal(Reason.CURSOR_MALFORMED) from problem
+    if f"{_encode(parts[0])}.{_encode(parts[1])}" != cursor:
+        raise Refusal(Reason.CURSOR_MALFORMED, "not in its one form")
+    return parts
+
+
+def _mac(content: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, content, hashlib.sha256)
+
+
+def _encode(content: bytes) -> str:
+    return urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    return urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))

@@ -1,0 +1,202 @@
+"""Verify: is a log, entry by entry, what the broker signed? Pure; fed from a store file or a saved stream.
+
+Three things bear witness, from strong to weak: the pinned checkpoints, which someone kept outside the broker; the
+history of checkpoints that lies beside the log, signed by the same key; and the leaf hashes stored beside the entries,
+which count only where a signed root vouches for them. The first two say whether the log is intact. The history narrows
+a fault down to what lies between two checkpoints, intact leaf hashes to the one entry.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from broker.audit.checkpoint import Checkpoint
+from broker.audit.entry import Opening
+from broker.audit.form import form_problem
+from broker.audit.tree import Frontier, leaf_hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedEntry:
+    """One entry as it was found.
+
+    Attributes:
+        position: the position it claims.
+        content: its exact bytes.
+        openings: those that were found with it; an erased one is simply absent.
+        leaf: the leaf hash that is stored beside it; None when there is none.
+
+    """
+
+    position: int
+    content: bytes
+    openings: tuple[Opening, ...] = ()
+    leaf: bytes | None = None
+
+
+class FaultKind(Enum):
+    """What is wrong with a log."""
+
+    MISSING = "an entry is missing"
+    OUT_OF_ORDER = "an entry stands in the wrong place"
+    MALFORMED = "the entry is not an event in canonical form"
+    OPENING = "an opening does not match the entry's commitment"
+    CHANGED = "the entry is not the one that was recorded"
+    REWRITTEN = "the entries are not those that were signed"
+    SHORT = "the log is shorter than the checkpoint"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """The first thing wrong with a log.
+
+    Attributes:
+        kind: what is wrong.
+        position: the first bad entry; the lowest that it can be, when only a range is known.
+        last: the highest that the first bad entry can be; equal to `position` when it is known.
+        vouched: every entry below this position is proven intact by a signed root.
+        detail: a few words more; never a value from the log.
+
+    """
+
+    kind: FaultKind
+    position: int
+    last: int
+    vouched: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What verification found.
+
+    Attributes:
+        size: how many entries were read.
+        vouched: how many of them, from the first on, a signed root proves.
+        fault: the first fault; None when the log is intact.
+
+    """
+
+    size: int
+    vouched: int
+    fault: Fault | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Verification:
+    """A walk over a log, one entry at a time.
+
+    Args to `begin`: the pinned checkpoints, already verified, and the verified ones of the history.
+    """
+
+    _ahead: list[tuple[Checkpoint, bool]]
+    _found: Frontier = Frontier()
+    _stored: Frontier | None = Frontier()
+    _suspect: Fault | None = None
+    _vouched: int = 0
+    _pinned_until: int = 0
+    fault: Fault | None = None
+
+    @classmethod
+    def begin(cls, *, pinned: Sequence[Checkpoint], history: Iterable[Checkpoint] = ()) -> "Verification":
+        """Return a walk that has read nothing yet."""
+        known = [(each, True) for each in pinned] + [(each, False) for each in history]
+        # The nearest last; of two at one size the pinned one is asked first, since nobody here can have replaced it.
+        walk = cls(_ahead=sorted(known, key=lambda pair: (-pair[0].size, pair[1])))
+        walk._meet_checkpoints()
+        return walk
+
+    def read(self, entry: LoggedEntry) -> None:
+        """Take the next entry. Once `fault` is set, nothing more is learnt."""
+        position = self._found.size
+        if self.fault is not None:
+            return
+        if entry.position != position:
+            self.fault = self._suspect or self._misplaced(entry.position, position)
+            return
+        leaf = leaf_hash(entry.content)
+        if self._suspect is None:
+            self._suspect = self._examine(entry, leaf, position)
+        self._found = self._found.append(leaf)
+        if self._stored is not None:
+            self._stored = None if entry.leaf is None or len(entry.leaf) != len(leaf) else self._stored.append(entry.leaf)
+        self._meet_checkpoints()
+
+    def end(self) -> Report:
+        """Return the result, the log having ended here."""
+        size = self._found.size
+        if self.fault is None:
+            self.fault = self._suspect
+        if self.fault is None and self._ahead:
+            longest = self._ahead[0][0].size
+            self.fault = self._fault(FaultKind.SHORT, size, f"a signed checkpoint counts {longest} entries")
+        return Report(size=size, vouched=self._vouched, fault=self.fault)
+
+    def _fault(self, kind: FaultKind, position: int, detail: str, *, last: int | None = None) -> Fault:
+        last = position if last is None else last
+        return Fault(kind=kind, position=position, last=last, vouched=self._vouched, detail=detail)
+
+    def _misplaced(self, claimed: int, expected: int) -> Fault:
+        if claimed > expected:
+            return self._fault(FaultKind.MISSING, expected, f"position {claimed} follows {expected - 1}")
+        return self._fault(FaultKind.OUT_OF_ORDER, expected, f"position {claimed} stands where {expected} belongs")
+
+    def _examine(self, entry: LoggedEntry, leaf: bytes, position: int) -> Fault | None:
+        """Return what the entry itself shows to be wrong. A signed root may still say more, so the walk goes on."""
+        if entry.leaf is not None and entry.leaf != leaf:
+            return self._fault(FaultKind.CHANGED, position, "its bytes and its stored leaf hash differ")
+        form = form_problem(entry.content)
+        if form.problem:
+            return self._fault(FaultKind.MALFORMED, position, form.problem)
+        for opening in entry.openings:
+            if form.commitments.get(opening.field) != opening.commitment():
+                return self._fault(FaultKind.OPENING, position, f"the opening of {opening.field!r:.40}")
+        return None
+
+    def _meet_checkpoints(self) -> None:
+        """Compare the root with every checkpoint of this size; then all entries below are proven, or a fault is."""
+        while self.fault is None and self._ahead and self._ahead[-1][0].size == self._found.size:
+            checkpoint, pinned = self._ahead.pop()
+            if self._found.root() != checkpoint.root:
+                self.fault = self._blame(checkpoint, pinned=pinned)
+                return
+            self._vouched = checkpoint.size
+            if pinned:
+                self._pinned_until = checkpoint.size
+        if self._suspect is not None and self._suspect.position < self._vouched:
+            # The bytes are those that were signed: it is what lies beside them, or they were bad from the start.
+            self.fault = self._suspect
+
+    def _blame(self, checkpoint: Checkpoint, *, pinned: bool) -> Fault:
+        """Return where the log departs from a signed root that it does not lead to."""
+        if self._suspect is not None:
+            return self._suspect
+        # A pinned root that contradicts the log's own signed history was signed before the log was replaced: then what
+        # that history vouches for is the replacement, and only an earlier pinned checkpoint says where it can begin.
+        vouched = self._pinned_until if pinned else self._vouched
+        kind, detail = FaultKind.REWRITTEN, f"the root at {checkpoint.size} entries differs from the signed one"
+        if checkpoint.size == 0:
+            return self._fault(kind, 0, "the checkpoint of the empty log has a wrong root")
+        return Fault(kind=kind, position=vouched, last=max(vouched, checkpoint.size - 1), vouched=vouched, detail=detail)
+
+
+def verify_log(
+    entries: Iterable[LoggedEntry],
+    *,
+    pinned: Sequence[Checkpoint],
+    history: Iterable[Checkpoint] = (),
+) -> Report:
+    """Return whether these entries are the log that the checkpoints state.
+
+    Args:
+        entries: from position 0 on, in the order in which they were found.
+        pinned: verified checkpoints from outside; each must be met.
+        history: verified checkpoints that lie beside the log; they narrow a fault down, and must be met too.
+
+    """
+    walk = Verification.begin(pinned=pinned, history=history)
+    for entry in entries:
+        walk.read(entry)
+        if walk.fault is not None:
+            break
+    return walk.end()

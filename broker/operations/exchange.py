@@ -1,0 +1,335 @@
+"""Exchange: an SVID and an intent become a credential, or a refusal with its reason.
+
+A group is walked step by step, all of it through one step before the next; one transaction ends it. The steps:
+a. who asks   b. in which task   c. may they   d. what they get, and until when   e. sign   f. commit   g. hand out.
+Whatever refuses an intent on the way, the refusal is an item of the same transaction.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from broker.audit.event import Caller, CredentialGranted, CredentialReissued, Decided, Entry, ExchangeRefused
+from broker.credential.grant import Grant, expiry
+from broker.credential.token import Credential
+from broker.errors import Reason, Refusal
+from broker.intent import Intent
+from broker.operations.attempt import ActivePolicy, Clock, NewId
+from broker.operations.calls import ExchangeAnswer, ExchangeCall
+from broker.operations.gate import Gate
+from broker.operations.record import Recorder, caller_of, commit, source_of
+from broker.operations.status_indexes import StatusIndexes
+from broker.policy.decide import Deny, Hold, Permit, Question, decide
+from broker.store.interface import (
+    ActivePolicy as StillActive,
+)
+from broker.store.interface import (
+    AddGrant,
+    Answer,
+    Committed,
+    Guard,
+    Item,
+    NotRevoked,
+    RequestUnused,
+    StoreUnavailable,
+    TaskAlive,
+)
+from broker.svid.principal import Principal
+from broker.task import Task
+
+
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """One intent on its way; filled in from step to step."""
+
+    call: ExchangeCall
+    now: datetime
+    principal: Principal | None = None
+    task: Task | None = None
+    tenant: str = ""
+    decided: Decided | None = None
+    credential: Credential | None = None
+    transaction: str = ""
+    reissued: bool = False
+    refusal: Refusal | None = None
+
+    @property
+    def intent(self) -> Intent:
+        """The intent; only asked for where there is one."""
+        if isinstance(self.call.intent, Refusal):
+            raise self.call.intent
+        return self.call.intent
+
+    @property
+    def agent(self) -> str:
+        """The caller's SPIFFE ID; empty when it could not be verified."""
+        return str(self.principal.spiffe_id) if self.principal else ""
+
+    @property
+    def caller(self) -> Caller:
+        """How events name the caller."""
+        return caller_of(self.call.context, self.principal)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """Decides a group of intents; each is authenticated, decided and recorded on its own.
+
+    Attributes:
+        gate: step 0.
+        recorder: seals events, keeps refusals within their rate.
+        policy: the active bundle.
+        indexes: hands out status indexes.
+        mint: signs a grant; raises Refusal SIGNING_UNAVAILABLE.
+        clock: the time, UTC.
+        new_id: makes an id from its prefix.
+
+    """
+
+    gate: Gate
+    recorder: Recorder
+    policy: ActivePolicy
+    indexes: StatusIndexes
+    mint: Callable[[Grant, str], Credential]
+    clock: Clock
+    new_id: NewId
+
+    def __call__(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
+        """Return one answer a call, in their order. A request id that stands twice waits for its first."""
+        answers: dict[int, ExchangeAnswer] = {}
+        waiting = list(enumerate(calls))
+        while waiting:
+            group, waiting = _without_repeats(waiting)
+            for (index, _), answer in zip(group, self._exchange([call for _, call in group]), strict=True):
+                answers[index] = answer
+        return [answers[index] for index in range(len(calls))]
+
+    def _exchange(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
+        now = self.clock()
+        group = [_Work(call=call, now=now, transaction=self.new_id("txn")) for call in calls]
+        steps = (self._identify, self._find_task, self._find_earlier, self._decide, self._grant)
+        try:
+            for step in steps:
+                for work in group:
+                    _take(step, work)
+            committed = commit(self.recorder.store, [self._item(work) for work in group])
+        except StoreUnavailable:
+            return [Refusal(Reason.AUDIT_UNAVAILABLE) for _ in group]
+        except Refusal as refusal:
+            return [refusal for _ in group]
+        return [_answer(work, answer) for work, answer in zip(group, committed, strict=True)]
+
+    # a. Who asks: X.509-SVID, on every intent. A malformed intent is refused only now, in its caller's name.
+    def _identify(self, work: _Work) -> None:
+        work.principal = self.gate.identify(work.call.context.evidence, work.now)
+        self.gate.admit(work.principal)
+        if isinstance(work.call.intent, Refusal):
+            raise work.call.intent
+
+    # b. In which task. The tenant is the task's; without a task policy takes the agent's only one.
+    def _find_task(self, work: _Work) -> None:
+        if not work.intent.task:
+            agent = self.policy().agent(work.agent)
+            work.tenant = agent.tenants[0] if agent and len(agent.tenants) == 1 else ""
+            return
+        task = self.recorder.store.task(work.intent.task)
+        if task is None or task.agent != work.agent:
+            raise Refusal(Reason.TASK_UNKNOWN)
+        work.task, work.tenant = task, task.tenant
+        if task.ended_at is not None:
+            raise Refusal(Reason.TASK_ENDED)
+        if task.purpose != work.intent.purpose:
+            raise Refusal(Reason.PURPOSE_REFUSED, "the task was begun for another purpose")
+
+    # A lost reply asked again: the same intent with the same leaf gets the same credential, signed again.
+    def _find_earlier(self, work: _Work) -> None:
+        if not work.call.request_id or work.principal is None:
+            return
+        earlier = self.recorder.store.grant_of_request(work.agent, work.call.request_id)
+        if earlier is None:
+            return
+        same = earlier.intent_digest == work.intent.digest() and earlier.thumbprint == work.principal.thumbprint
+        if not same or earlier.expires_at <= work.now:
+            raise Refusal(Reason.REQUEST_ID_REUSED)
+        work.reissued, work.transaction = True, earlier.transaction_id
+        work.credential = self.mint(earlier, "")
+
+    # c. May they: the one decision of the bundle that is active now.
+    def _decide(self, work: _Work) -> None:
+        if work.credential is not None or work.principal is None:
+            return
+        policy = self.policy()
+        question = Question(
+            principal=work.agent,
+            login=work.principal.login,
+            intent=work.intent,
+            tenant=work.task.tenant if work.task else "",
+        )
+        decision = decide(policy, question)
+        decided = Decided(
+            id=self.new_id("dec"), policies=decision.policy_ids, bundle=decision.bundle_digest
+        )
+        work.decided = decided
+        match decision:
+            case Deny() | Hold():
+                raise Refusal(
+                    decision.reason,
+                    decision.detail,
+                    policy_ids=decision.policy_ids,
+                    decision_id=decided.id,
+                    sentence=decision.sentence,
+                )
+            case Permit():
+                work.tenant = decision.terms.tenant
+                work.credential = self._credential(work, work.principal, decision, decided)
+
+    # d. and e. What they get and until when: the minimum of every bound; signed outside any transaction.
+    def _credential(self, work: _Work, principal: Principal, permit: Permit, decided: Decided) -> Credential:
+        terms = permit.terms
+        grant = Grant(
+            credential_id=self.new_id("cred"),
+            agent=work.agent,
+            tenant=terms.tenant,
+            task=work.intent.task,
+            transaction_id=work.transaction,
+            scope=terms.scope,
+            intent_digest=work.intent.digest(),
+            thumbprint=principal.thumbprint,
+            status_index=self.indexes.take(terms.scope.audience),
+            policy_ids=permit.policy_ids,
+            issued_at=work.now.replace(microsecond=0),
+            expires_at=expiry(
+                now=work.now,
+                policy=terms.max_lifetime,
+                requested=work.call.lifetime,
+                svid_end=principal.not_after,
+                task_deadline=work.task.deadline if work.task else None,
+            ),
+        )
+        return self.mint(grant, decided.id)
+
+    # f. One item a call: its guards, its grant and its event, or its refusal.
+    def _item(self, work: _Work) -> Item:
+        if work.refusal is not None or work.credential is None:
+            refused = self._refused(work, work.refusal or Refusal(Reason.INTERNAL))
+            return Item(accepted=(lambda _: refused) if refused else None)
+        granted = self.recorder.entry(_reissue(work) if work.reissued else _granting(work))
+        return Item(
+            guards=tuple(_guards(work)),
+            writes=() if work.reissued else (AddGrant(grant=work.credential.grant, request_id=work.call.request_id),),
+            accepted=lambda _: granted,
+            refused=lambda reason: self._refused(work, Refusal(reason)),
+        )
+
+    def _refused(self, work: _Work, refusal: Refusal) -> Entry | None:
+        intent = None if isinstance(work.call.intent, Refusal) else work.call.intent
+        event = ExchangeRefused(
+            at=work.now,
+            caller=work.caller,
+            intent=intent.canonical_object() if intent else {},
+            intent_digest=intent.digest() if intent else "",
+            decided=work.decided,
+            tenant=work.tenant,
+            task=intent.task if intent else "",
+            transaction=work.transaction,
+            reason=refusal.reason.name,
+            detail=refusal.detail,
+        )
+        return self.recorder.refusal(event, source_of(work.caller), refusal.reason.name)
+
+
+def _without_repeats(
+    calls: Sequence[tuple[int, ExchangeCall]],
+) -> tuple[list[tuple[int, ExchangeCall]], list[tuple[int, ExchangeCall]]]:
+    """Split off the calls whose request id stands in the group already, from whomever."""
+    seen: set[str] = set()
+    group, repeats = [], []
+    for indexed in calls:
+        request_id = indexed[1].request_id
+        (repeats if request_id and request_id in seen else group).append(indexed)
+        seen.add(request_id)
+    return group, repeats
+
+
+def _take(step: Callable[[_Work], None], work: _Work) -> None:
+    """Take one step of one call, unless an earlier one refused it."""
+    if work.refusal is None:
+        try:
+            step(work)
+        except Refusal as refusal:
+            work.refusal = refusal
+
+
+def _guards(work: _Work) -> Sequence[Guard]:
+    """What must still hold inside the transaction: what was read outside it may have changed."""
+    grant = work.credential.grant if work.credential else None
+    if grant is None:
+        return ()
+    guards: list[Guard] = [
+        NotRevoked(
+            agent=grant.agent,
+            tenant=grant.tenant,
+            task=grant.task,
+            policy_ids=grant.policy_ids,
+            credential_id=grant.credential_id,
+        ),
+    ]
+    if work.task is not None:
+        guards.append(TaskAlive(task=work.task.id, agent=grant.agent, now=work.now))
+    if work.decided is not None:
+        guards.append(StillActive(digest=work.decided.bundle))
+    if work.call.request_id and not work.reissued:
+        guards.append(RequestUnused(agent=grant.agent, request_id=work.call.request_id))
+    return guards
+
+
+def _granting(work: _Work) -> CredentialGranted:
+    credential, decided = work.credential, work.decided
+    assert credential is not None and decided is not None  # noqa: PT018, S101
+    grant = credential.grant
+    return CredentialGranted(
+        at=work.now,
+        caller=work.caller,
+        intent=work.intent.canonical_object(),
+        intent_digest=grant.intent_digest,
+        decided=decided,
+        tenant=grant.tenant,
+        task=grant.task,
+        transaction=grant.transaction_id,
+        credential=grant.credential_id,
+        token_digest=credential.token.digest(),
+        audience=grant.scope.audience,
+        status_index=grant.status_index,
+        expires_at=grant.expires_at,
+    )
+
+
+def _reissue(work: _Work) -> CredentialReissued:
+    credential = work.credential
+    assert credential is not None  # noqa: S101
+    grant = credential.grant
+    return CredentialReissued(
+        at=work.now,
+        caller=work.caller,
+        intent_digest=grant.intent_digest,
+        tenant=grant.tenant,
+        task=grant.task,
+        transaction=grant.transaction_id,
+        credential=grant.credential_id,
+        token_digest=credential.token.digest(),
+    )
+
+
+# g. Only now, after the commit, the credentials are handed out.
+def _answer(work: _Work, committed: Answer) -> ExchangeAnswer:
+    if work.refusal is not None:
+        return work.refusal
+    if isinstance(committed, Committed) and work.credential is not None:
+        return work.credential
+    reason = Reason.INTERNAL if isinstance(committed, Committed) else committed.reason
+    decided = work.decided
+    return Refusal(
+        reason,
+        policy_ids=decided.policies if decided else (),
+        decision_id=decided.id if decided else "",
+    )
