@@ -115,6 +115,7 @@ class Reason(Enum):
     INTENT_PARAMETERS_DUPLICATE = _invalid("A key stands twice in parameters.")
     INTENT_PARAMETERS_SIZE = _invalid("parameters: at most 32 KiB, 16 levels, 512 members.")
     INTENT_PARAMETERS_TEXT = _invalid("parameters holds text that is not well-formed Unicode.")
+    CREDENTIAL_TOO_LARGE = _invalid("What was granted does not fit into a token of 7 KiB; send shorter parameters.")
     # what policy says
     PRINCIPAL_UNKNOWN = _denied("This SPIFFE ID is not in the policy bundle; add it under agents, services or operators.")
     AGENT_WITHOUT_OWNER = _denied("Name a business owner and a security owner for this agent in the bundle.")
@@ -192,6 +193,7 @@ class Reason(Enum):
     TOKEN_SCOPE_EXCEEDED = _token("The credential does not cover this action, resource or parameters.")
     TOKEN_USE_REFUSED = _token("This validator cannot redeem single-use credentials.")
     TOKEN_REVOKED = _token("The credential was revoked.")
+    CALL_UNMAPPED = _token("This service does not tell its validator what the call touches; map the method.")
     VIEW_STALE = _token("This service's view of revocations is older than its bound; it waits for the broker.")
 
     @property

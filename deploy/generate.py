@@ -43,12 +43,26 @@ def generate(proto: Path, out: Path) -> None:
     subprocess.run([*compiler, validate], check=True)
     if ours:
         subprocess.run([*compiler, *services, *ours], check=True)
+    examples(proto.parent / "examples", out, plugins)
     (out / "broker" / "v1").mkdir(parents=True, exist_ok=True)
     (out / "buf").rename(out / "broker" / "v1" / "buf")
     for path in generated(out):
         path.write_text(VALIDATE_IMPORT.sub("from broker.v1.buf.validate import", path.read_text()))
     drop_empty_services(out)
     add_packages(out)
+
+
+def examples(root: Path, out: Path, plugins: Path) -> None:
+    """Run the compiler over each example's own proto folder; its code lands beside it."""
+    for proto in sorted(root.glob("*/proto")):
+        target = out / "examples" / proto.parent.name
+        target.mkdir(parents=True)
+        compiler = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={proto}"]
+        compiler += [f"--python_out={target}", f"--grpc_python_out={target}"]
+        compiler += [f"--plugin=protoc-gen-mypy={plugins / 'protoc-gen-mypy'}", f"--mypy_out=quiet:{target}"]
+        compiler += [f"--plugin=protoc-gen-mypy_grpc={plugins / 'protoc-gen-mypy_grpc'}"]
+        compiler += [f"--mypy_grpc_out=quiet:{target}"]
+        subprocess.run([*compiler, *(str(path.relative_to(proto)) for path in proto.rglob("*.proto"))], check=True)
 
 
 def drop_empty_services(out: Path) -> None:
@@ -68,7 +82,8 @@ def add_packages(out: Path) -> None:
 
 def generated(root: Path) -> list[Path]:
     """List the generated files under a checkout or a fresh output."""
-    folders = [*root.glob("broker/v1"), *root.glob("broker/*/v1")]
+    folders = [*root.glob("broker/v1"), *root.glob("broker/*/v1"), *root.glob("examples/*/*/v1")]
+    folders = [folder for folder in folders if folder.parent.name != "proto"]
     found = [path for folder in folders for path in folder.rglob("*.py*") if path.suffix in {".py", ".pyi"}]
     return sorted(found)
 

@@ -33,6 +33,10 @@ def form_problem(content: bytes) -> Form:
         return Form(problem="it is not JSON of integers, text, lists and objects")
     if canonical != content:
         return Form(problem="it is not in RFC 8785 form")
+    return _members_form(members)
+
+
+def _members_form(members: object) -> Form:
     if not isinstance(members, dict) or members.get("v") is True or members.get("v") != VERSION:
         return Form(problem="it is not an event of this version")
     if not (isinstance(members.get("type"), str) and _TYPE.fullmatch(members["type"])):

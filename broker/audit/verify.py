@@ -7,13 +7,16 @@ a fault down to what lies between two checkpoints, intact leaf hashes to the one
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Final
 
 from broker.audit.checkpoint import Checkpoint
 from broker.audit.entry import Opening
 from broker.audit.form import form_problem
 from broker.audit.tree import Frontier, leaf_hash
+
+_EMPTY: Final = Frontier()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +55,10 @@ class Fault:
 
     Attributes:
         kind: what is wrong.
-        position: the first bad entry; the lowest that it can be, when only a range is known.
-        last: the highest that the first bad entry can be; equal to `position` when it is known.
-        vouched: every entry below this position is proven intact by a signed root.
+        position: the first entry that shows to be bad; of REWRITTEN the lowest that can be.
+        last: equal to `position`; of REWRITTEN the highest that the first bad entry can be.
+        vouched: every entry below this position is proven intact by a signed root; those from here to `position` look
+            right, but no signed root that the log leads to reaches them.
         detail: a few words more; never a value from the log.
 
     """
@@ -84,14 +88,11 @@ class Report:
 
 @dataclass(slots=True, kw_only=True)
 class Verification:
-    """A walk over a log, one entry at a time.
-
-    Args to `begin`: the pinned checkpoints, already verified, and the verified ones of the history.
-    """
+    """A walk over a log, one entry at a time; `begin` makes one."""
 
     _ahead: list[tuple[Checkpoint, bool]]
-    _found: Frontier = Frontier()
-    _stored: Frontier | None = Frontier()
+    _found: Frontier = _EMPTY
+    _stored: Frontier | None = _EMPTY
     _suspect: Fault | None = None
     _vouched: int = 0
     _pinned_until: int = 0
@@ -119,7 +120,7 @@ class Verification:
             self._suspect = self._examine(entry, leaf, position)
         self._found = self._found.append(leaf)
         if self._stored is not None:
-            self._stored = None if entry.leaf is None or len(entry.leaf) != len(leaf) else self._stored.append(entry.leaf)
+            self._stored = self._stored.append(entry.leaf) if entry.leaf and len(entry.leaf) == len(leaf) else None
         self._meet_checkpoints()
 
     def end(self) -> Report:
@@ -130,11 +131,11 @@ class Verification:
         if self.fault is None and self._ahead:
             longest = self._ahead[0][0].size
             self.fault = self._fault(FaultKind.SHORT, size, f"a signed checkpoint counts {longest} entries")
-        return Report(size=size, vouched=self._vouched, fault=self.fault)
+        vouched = self._vouched if self.fault is None else self.fault.vouched
+        return Report(size=size, vouched=vouched, fault=self.fault)
 
-    def _fault(self, kind: FaultKind, position: int, detail: str, *, last: int | None = None) -> Fault:
-        last = position if last is None else last
-        return Fault(kind=kind, position=position, last=last, vouched=self._vouched, detail=detail)
+    def _fault(self, kind: FaultKind, position: int, detail: str) -> Fault:
+        return Fault(kind=kind, position=position, last=position, vouched=self._vouched, detail=detail)
 
     def _misplaced(self, claimed: int, expected: int) -> Fault:
         if claimed > expected:
@@ -165,19 +166,25 @@ class Verification:
                 self._pinned_until = checkpoint.size
         if self._suspect is not None and self._suspect.position < self._vouched:
             # The bytes are those that were signed: it is what lies beside them, or they were bad from the start.
-            self.fault = self._suspect
+            self.fault = replace(self._suspect, vouched=self._suspect.position)
 
     def _blame(self, checkpoint: Checkpoint, *, pinned: bool) -> Fault:
         """Return where the log departs from a signed root that it does not lead to."""
-        if self._suspect is not None:
-            return self._suspect
+        suspect = self._suspect
+        if suspect is not None:
+            # Stored hashes that lead to the signed root are themselves proven, and all before the suspect match theirs.
+            proven = self._stored is not None and self._stored.root() == checkpoint.root
+            return replace(suspect, vouched=suspect.position) if proven else suspect
         # A pinned root that contradicts the log's own signed history was signed before the log was replaced: then what
         # that history vouches for is the replacement, and only an earlier pinned checkpoint says where it can begin.
         vouched = self._pinned_until if pinned else self._vouched
-        kind, detail = FaultKind.REWRITTEN, f"the root at {checkpoint.size} entries differs from the signed one"
-        if checkpoint.size == 0:
-            return self._fault(kind, 0, "the checkpoint of the empty log has a wrong root")
-        return Fault(kind=kind, position=vouched, last=max(vouched, checkpoint.size - 1), vouched=vouched, detail=detail)
+        return Fault(
+            kind=FaultKind.REWRITTEN,
+            position=vouched,
+            last=max(vouched, checkpoint.size - 1),
+            vouched=vouched,
+            detail=f"the root at {checkpoint.size} entries differs from the signed one",
+        )
 
 
 def verify_log(

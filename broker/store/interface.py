@@ -18,7 +18,11 @@ from broker.task import Task
 
 
 class StoreUnavailable(Exception):
-    """The store cannot write, or cannot read, now. Nothing of the group was written."""
+    """The store cannot write, or cannot read, now. Nothing of the group may be acknowledged.
+
+    When the disk failed under the commit itself, the group may be found recorded after all once the store is back:
+    whole, never in part. Messages hold no value from an item.
+    """
 
 
 # --- guards: checked inside the transaction -----------------------------------------------------------------------
@@ -26,7 +30,10 @@ class StoreUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotRevoked:
-    """No rule in force covers this. Refused with AGENT_, TENANT_, POLICY_, TASK_ or CREDENTIAL_REVOKED."""
+    """No rule in force covers this, and the credential, when one is named, was not ended by an earlier rule or task.
+
+    Refused with AGENT_, TENANT_, TASK_, POLICY_ or CREDENTIAL_REVOKED; the first in this order.
+    """
 
     agent: str
     tenant: str
@@ -45,6 +52,16 @@ class TaskAlive:
     task: str
     agent: str
     now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOpen:
+    """The task exists and has not been ended, whatever its deadline. Refused with TASK_UNKNOWN or TASK_ENDED.
+
+    For whoever ends tasks at their deadline: of two ends of one task, one is recorded.
+    """
+
+    task: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +86,14 @@ class ActivePolicy:
     digest: str
 
 
-Guard: TypeAlias = NotRevoked | TaskAlive | RequestUnused | RevocationInForce | ActivePolicy
+Guard: TypeAlias = NotRevoked | TaskAlive | TaskOpen | RequestUnused | RevocationInForce | ActivePolicy
 
 # --- writes -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddGrant:
-    """Remember a grant until it expires (and its request id, when it has one)."""
+    """Remember a grant until it expires (and its request id, when it has one; guard it with RequestUnused)."""
 
     grant: Grant
     request_id: str = ""
@@ -155,6 +172,8 @@ class Item:
         accepted: makes the event's entry from what the writes revoked. None: nothing to record.
         refused: makes the refusal's entry; None, or an answer of None: nothing to record (it is counted elsewhere).
 
+    `accepted` and `refused` are called inside the transaction: they do nothing but make the entry, and do not raise. An
+    item whose writes revoke credentials has an `accepted`.
     """
 
     guards: tuple[Guard, ...] = ()
@@ -292,13 +311,16 @@ class Store(Protocol):
         """Return the digest of the active bundle, or empty."""
 
     def save_checkpoint(self, checkpoint: StoredCheckpoint) -> None:
-        """Remember the newest checkpoint."""
+        """Remember a checkpoint; some of the earlier ones are kept for verification to narrow a fault down with."""
 
     def checkpoint(self) -> StoredCheckpoint | None:
         """Return the newest checkpoint."""
 
     def forget_expired(self, now: datetime) -> int:
-        """Drop grants, request ids and ended tasks that nothing can refer to any more; return how many grants."""
+        """Drop grants, request ids, rules and ended tasks that nothing can refer to any more; return how many grants.
+
+        One call drops a bounded number of each, so that no commit waits long: call again while the answer is not 0.
+        """
 
     def close(self) -> None:
         """Release the store."""

@@ -168,7 +168,7 @@ def _build_into(target: Path, toolchain: Toolchain, interrupts: Interrupts) -> N
         try:
             with interrupts.allowed():
                 for directory in (scratch / "bin", scratch / "tmp"):
-                    directory.mkdir(parents=True)
+                    directory.mkdir(parents=True, exist_ok=True)
                 _run_go(toolchain, scratch, interrupts)
                 (scratch / "bin").rename(target)
         finally:

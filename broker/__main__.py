@@ -1,0 +1,14 @@
+"""The `broker` command."""
+
+import sys
+
+from broker.cli import broker
+
+
+def main() -> None:
+    """Run the command; exit codes are in docs/cli.md."""
+    broker.main(prog_name="broker")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

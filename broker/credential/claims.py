@@ -1,0 +1,338 @@
+"""Claims: what a token says, as a closed list (docs/formats/credential.md).
+
+RFC 9068 access token, bound to the caller's leaf (RFC 8705 section 3.1), with what it covers in one RFC 9396 detail and
+its place in the audience's status list (`status.status_list`). A claim that is unknown, missing or of another type than
+written here is refused: an older validator never passes over something that was meant to restrict.
+"""
+
+import json
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final, Literal, cast
+
+from broker.credential.grant import Grant
+from broker.errors import Reason, Refusal
+from broker.intent import MAX_INTEGER, Json, Resource, is_text, require_name
+from broker.scope import Constraint, Scope, constraint_from_json
+
+DETAIL_TYPE: Final = "broker.v1.intent"
+MAX_STATUS_INDEX: Final = 2**32 - 1
+MAX_DEPTH: Final = 24
+
+REQUIRED: Final = frozenset(
+    "iss sub client_id aud iat nbf exp jti tenant txn authorization_details intent use cnf status".split()
+)
+OPTIONAL: Final = frozenset({"task"})
+# Reserved for delegation. Until a validator understands them, a token that has them is refused like any unknown claim.
+RESERVED: Final = frozenset({"act", "may_act"})
+_KNOWN: Final = REQUIRED | OPTIONAL
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_SECOND: Final = 253402300799  # 9999-12-31T23:59:59Z, the last that a datetime can say
+_UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_ISSUER: Final = re.compile(r"[!-~]{1,1024}")
+_SPIFFE_ID: Final = re.compile(r"(?=.{1,2048}\Z)spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+")
+_CREDENTIAL: Final = re.compile("cred_" + _UUID)
+_TRANSACTION: Final = re.compile("txn_" + _UUID)
+_TASK: Final = re.compile("task_" + _UUID)
+_DIGEST: Final = re.compile("sha-256:[A-Za-z0-9_-]{43}")
+_THUMBPRINT: Final = re.compile("[A-Za-z0-9_-]{43}")
+_INTEGER: Final = re.compile("-?(?:0|[1-9][0-9]{0,15})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedToken:
+    """What a token that was verified says; a Grant without what only the broker knows.
+
+    Attributes:
+        issuer: `iss`.
+        agent: `sub` and `client_id`, which are the same until persons are authenticated.
+        credential_id: `jti`.
+        tenant: the tenant it is pinned to.
+        task: id of its task, or empty.
+        transaction_id: `txn`.
+        scope: what it covers; holds parameters, so it is not shown.
+        intent_digest: of the intent that was decided; could be guessed back, so it is not shown.
+        thumbprint: `cnf.x5t#S256`, the leaf it is bound to.
+        status_index: its index in the list of its audience.
+        issued_at: UTC.
+        not_before: UTC.
+        expires_at: UTC; from this instant on it is over.
+        use: how often it may be used.
+
+    """
+
+    issuer: str
+    agent: str
+    credential_id: str
+    tenant: str
+    task: str
+    transaction_id: str
+    scope: Scope = field(repr=False)
+    intent_digest: str = field(repr=False)
+    thumbprint: str
+    status_index: int
+    issued_at: datetime
+    not_before: datetime
+    expires_at: datetime
+    use: Literal["many", "once"]
+
+
+def status_uri(issuer: str, audience: str) -> str:
+    """Return the name of an audience's status list: issuer, "/status/", unpadded base64url of SHA-256(audience)."""
+    return f"{issuer}/status/{_base64url(sha256(audience.encode()).digest())}"
+
+
+def _base64url(content: bytes) -> str:
+    return urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def authorization_details(scope: Scope) -> list[Json]:
+    """Return RFC 9396 details of a scope: one object, actions in order."""
+    resource = scope.resource
+    return [
+        {
+            "type": DETAIL_TYPE,
+            "actions": sorted(scope.actions),
+            "locations": [scope.audience],
+            "datatypes": [resource.type],
+            "parameters": {name: constraint.to_json() for name, constraint in scope.constraints.items()},
+        }
+        | ({"identifier": resource.id} if resource.id else {"set": resource.set})
+    ]
+
+
+def to_claims(grant: Grant, issuer: str) -> dict[str, Json]:
+    """Return the claims of a grant's token."""
+    audience = grant.scope.audience
+    claims: dict[str, Json] = {
+        "iss": issuer,
+        "sub": grant.agent,
+        "client_id": grant.agent,
+        "aud": audience,
+        "iat": _seconds(grant.issued_at),
+        "nbf": _seconds(grant.issued_at),
+        "exp": _seconds(grant.expires_at),
+        "jti": grant.credential_id,
+        "tenant": grant.tenant,
+        "txn": grant.transaction_id,
+        "authorization_details": authorization_details(grant.scope),
+        "intent": grant.intent_digest,
+        "use": grant.use,
+        "cnf": {"x5t#S256": grant.thumbprint},
+        "status": {"status_list": {"idx": grant.status_index, "uri": status_uri(issuer, audience)}},
+    }
+    return claims | {"task": grant.task} if grant.task else claims
+
+
+def _seconds(when: datetime) -> int:
+    return (when - _EPOCH) // timedelta(seconds=1)
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def from_claims(claims: Mapping[str, object]) -> VerifiedToken:
+    """Read the claims of a token; for whom it is and whether it is still valid, the caller compares.
+
+    Args:
+        claims: as `parse_object` gives them.
+
+    Raises:
+        Refusal: TOKEN_CLAIMS_REFUSED with the name of the claim.
+
+    """
+    if not claims.keys() >= REQUIRED or not claims.keys() <= _KNOWN:
+        raise _refused(", ".join(sorted(REQUIRED - claims.keys())) or "an unknown claim")
+    issuer, audience, agent = (_text(claims, "iss", _ISSUER), *(_text(claims, name, _SPIFFE_ID) for name in ("aud", "sub")))
+    if claims["client_id"] != agent:
+        raise _refused("client_id")
+    issued, start, end = (_time(claims, name) for name in ("iat", "nbf", "exp"))
+    if not (issued < end and start < end):
+        raise _refused("exp")
+    return VerifiedToken(
+        issuer=issuer,
+        agent=agent,
+        credential_id=_text(claims, "jti", _CREDENTIAL),
+        tenant=_tenant(claims["tenant"]),
+        task=_text(claims, "task", _TASK) if "task" in claims else "",
+        transaction_id=_text(claims, "txn", _TRANSACTION),
+        scope=_scope(claims["authorization_details"], audience),
+        intent_digest=_text(claims, "intent", _DIGEST),
+        thumbprint=_text(_only(claims, "cnf", "x5t#S256"), "x5t#S256", _THUMBPRINT),
+        status_index=_status_index(claims, status_uri(issuer, audience)),
+        issued_at=issued,
+        not_before=start,
+        expires_at=end,
+        use=_use(claims["use"]),
+    )
+
+
+def _refused(claim: str) -> Refusal:
+    return Refusal(Reason.TOKEN_CLAIMS_REFUSED, claim)
+
+
+def _text(claims: Mapping[str, object], name: str, form: re.Pattern[str]) -> str:
+    value = claims[name]
+    if type(value) is not str or not form.fullmatch(value):
+        raise _refused(name)
+    return value
+
+
+def _time(claims: Mapping[str, object], name: str) -> datetime:
+    value = claims[name]
+    if type(value) is not int or not 0 <= value <= _LAST_SECOND:
+        raise _refused(name)
+    return _EPOCH + timedelta(seconds=value)
+
+
+def _tenant(value: object) -> str:
+    if type(value) is not str:
+        raise _refused("tenant")
+    try:
+        return require_name(value, "tenant")
+    except Refusal as refusal:
+        raise _refused("tenant") from refusal
+
+
+def _use(value: object) -> Literal["many", "once"]:
+    if value == "many":
+        return "many"
+    if value == "once":
+        return "once"
+    raise _refused("use")
+
+
+def _only(claims: Mapping[str, object], name: str, *members: str) -> Mapping[str, object]:
+    """Return an object claim that has exactly these members."""
+    value = claims[name]
+    if not isinstance(value, dict) or value.keys() != set(members):
+        raise _refused(name)
+    return value
+
+
+def _status_index(claims: Mapping[str, object], uri: str) -> int:
+    entry = _only(_only(claims, "status", "status_list"), "status_list", "idx", "uri")
+    index = entry["idx"]
+    if type(index) is not int or not 0 <= index <= MAX_STATUS_INDEX or entry["uri"] != uri:
+        raise _refused("status")
+    return index
+
+
+def _scope(details: object, audience: str) -> Scope:
+    """Read the one detail; whatever is wrong in it, the claim is refused."""
+    try:
+        return _read_detail(details, audience)
+    except (Refusal, ValueError) as problem:
+        raise _refused("authorization_details") from problem
+
+
+def _read_detail(details: object, audience: str) -> Scope:
+    if not isinstance(details, list) or len(details) != 1 or not isinstance(details[0], dict):
+        raise ValueError("one object")
+    detail = cast(dict[str, Any], details[0])
+    which = "identifier" if "identifier" in detail else "set"
+    if detail.keys() != {"type", "actions", "locations", "datatypes", "parameters", which}:
+        raise ValueError("members")
+    actions, kinds, name = detail["actions"], detail["datatypes"], detail[which]
+    if detail["type"] != DETAIL_TYPE or detail["locations"] != [audience] or not _are_texts([name]):
+        raise ValueError("type, locations or resource")
+    if not (_are_texts(actions) and _are_texts(kinds)) or len(kinds) != 1 or sorted(set(actions)) != actions:
+        raise ValueError("actions or datatypes")
+    resource = Resource(type=kinds[0], **{"id" if which == "identifier" else "set": name})
+    return Scope(
+        actions=frozenset(require_name(action, "actions") for action in actions),
+        resource=resource,
+        constraints=_constraints(detail["parameters"]),
+        audience=audience,
+    )
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, list) and bool(values) and all(type(value) is str for value in values)
+
+
+def _constraints(value: object) -> dict[str, Constraint]:
+    if not isinstance(value, dict):
+        raise ValueError("parameters")
+    require_plain(value)
+    return {name: constraint_from_json(constraint) for name, constraint in value.items()}
+
+
+def require_plain(value: object) -> None:
+    """Refuse what parameters cannot hold: null, floats, integers beyond 2^53-1, lone surrogates.
+
+    Raises:
+        ValueError: something of it is in there.
+
+    """
+    kind = type(value)
+    if kind is bool or (kind is int and abs(cast(int, value)) <= MAX_INTEGER) or (kind is str and is_text(cast(str, value))):
+        return
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            if type(name) is not str or not is_text(name):
+                raise ValueError("a name that is not text")
+            require_plain(member)
+    elif isinstance(value, list | tuple):
+        for member in value:
+            require_plain(member)
+    else:
+        raise ValueError("a value that parameters cannot hold")
+
+
+# --- strict JSON ----------------------------------------------------------------------------------------------------
+
+
+def parse_object(content: bytes) -> dict[str, object]:
+    """Parse one JSON object that has one meaning: UTF-8, no duplicate keys, no floats, integers within 2^53-1.
+
+    Raises:
+        ValueError: it is anything else, or nests deeper than MAX_DEPTH.
+
+    """
+    text = content.decode("utf-8")
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise ValueError("too deep")
+    parsed = _DECODER.decode(text)
+    if not isinstance(parsed, dict):
+        raise ValueError("not an object")
+    return parsed
+
+
+def _depth(text: str) -> int:
+    """Return how deep brackets nest, those within strings counted too: enough to bound a recursive parser."""
+    depth = deepest = 0
+    for character in text:
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key stands twice")
+    return members
+
+
+def _integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text) or text == "-0" or abs(int(text)) > MAX_INTEGER:
+        raise ValueError("not an integer within 2^53-1")
+    return int(text)
+
+
+def _no_number(_: str) -> int:
+    raise ValueError("not an integer")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_members, parse_int=_integer, parse_float=_no_number, parse_constant=_no_number
+)

@@ -1,0 +1,166 @@
+"""The issuer's one worker thread: it owns the operations and the store, and its groups form by themselves.
+
+Whatever exchanges arrived while the last group was committed are the next group; there is no timer. Everything else runs
+between two groups, in order of arrival. Between jobs the worker does the chores that are due.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+
+from broker.errors import Reason, Refusal
+from broker.operations.calls import ExchangeAnswer, ExchangeCall
+from broker.store.interface import StoreUnavailable
+
+MAX_WAITING: Final = 4096
+MAX_GROUP: Final = 512
+
+Answer = TypeVar("Answer")
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chore:
+    """Work that is due every `seconds`, by the monotonic clock."""
+
+    name: str
+    seconds: float
+    work: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job(Generic[Answer]):
+    work: Callable[[], Answer]
+    future: "Future[Answer]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exchange:
+    calls: Sequence[ExchangeCall]
+    future: "Future[Sequence[ExchangeAnswer]]" = field(default_factory=Future)
+
+
+class Worker:
+    """Runs jobs on its own thread.
+
+    Args:
+        exchange: decides a group of intents.
+        chores: what to do in between.
+        after: called after each round of jobs or chores, to tell readers of news.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        exchange: Callable[[Sequence[ExchangeCall]], Sequence[ExchangeAnswer]],
+        chores: Sequence[Chore],
+        after: Callable[[], None],
+    ) -> None:
+        self._exchange = exchange
+        self._chores = [(chore, time.monotonic()) for chore in chores]
+        self._after = after
+        self._waiting: queue.SimpleQueue[_Job[Any] | _Exchange | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="issuer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is waiting, and end the thread."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    async def exchange(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
+        """Return one answer a call; LIMIT_BUSY for all when too much is waiting."""
+        if self._waiting.qsize() >= MAX_WAITING:
+            return [Refusal(Reason.LIMIT_BUSY) for _ in calls]
+        job = _Exchange(calls=calls)
+        self._waiting.put(job)
+        return await asyncio.wrap_future(job.future)
+
+    async def run(self, work: Callable[[], Answer]) -> Answer:
+        """Return what the work returns.
+
+        Raises:
+            Refusal: the work's own; LIMIT_BUSY when too much is waiting.
+
+        """
+        if self._waiting.qsize() >= MAX_WAITING:
+            raise Refusal(Reason.LIMIT_BUSY)
+        job = _Job(work=work)
+        self._waiting.put(job)
+        return await asyncio.wrap_future(job.future)
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            jobs = self._take()
+            going = None not in jobs
+            self._serve([job for job in jobs if job is not None and job.future.set_running_or_notify_cancel()])
+            self._do_chores()
+            self._after()
+
+    def _take(self) -> list["_Job[Any] | _Exchange | None"]:
+        """Return everything that waits, after waiting for something or for the next chore."""
+        soonest = min((due for _, due in self._chores), default=time.monotonic() + 1)
+        jobs: list[_Job[Any] | _Exchange | None] = []
+        try:
+            jobs.append(self._waiting.get(timeout=max(0.0, soonest - time.monotonic())))
+            while len(jobs) < MAX_GROUP:
+                jobs.append(self._waiting.get_nowait())
+        except queue.Empty:
+            pass
+        return jobs
+
+    def _serve(self, jobs: Sequence["_Job[Any] | _Exchange"]) -> None:
+        group = [job for job in jobs if isinstance(job, _Exchange)]
+        if group:
+            self._serve_exchanges(group)
+        for job in jobs:
+            if isinstance(job, _Job):
+                try:
+                    job.future.set_result(job.work())
+                except Exception as problem:
+                    job.future.set_exception(_refusal_of(problem))
+
+    def _serve_exchanges(self, group: Sequence[_Exchange]) -> None:
+        calls = [call for job in group for call in job.calls]
+        try:
+            answers = self._exchange(calls)
+        except Exception as problem:
+            answers = [_refusal_of(problem)] * len(calls)
+        start = 0
+        for job in group:
+            job.future.set_result(answers[start : start + len(job.calls)])
+            start += len(job.calls)
+
+    def _do_chores(self) -> None:
+        for index, (chore, due) in enumerate(self._chores):
+            if due <= time.monotonic():
+                try:
+                    chore.work()
+                except Exception as problem:
+                    _refusal_of(problem, chore=chore.name)
+                self._chores[index] = (chore, time.monotonic() + chore.seconds)
+
+
+def _refusal_of(problem: Exception, chore: str = "") -> Refusal:
+    """Return what a caller may hear of a problem; a defect is logged with its trace, and nothing of it goes out."""
+    if isinstance(problem, Refusal):
+        if chore:
+            _log.warning("chore refused", chore=chore, reason=problem.reason.name)
+        return problem
+    if isinstance(problem, StoreUnavailable):
+        _log.error("store unavailable", chore=chore, problem=str(problem))
+        return Refusal(Reason.AUDIT_UNAVAILABLE)
+    _log.error("defect", chore=chore, exc_info=problem)
+    return Refusal(Reason.INTERNAL)

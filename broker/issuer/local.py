@@ -1,0 +1,112 @@
+"""The issuer in this process: the port's methods, each run on the worker thread."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from broker.issuer.batch import Worker
+from broker.issuer.changes import Changes
+from broker.issuer.port import (
+    AuditPage,
+    AuditPageCall,
+    BeginTaskCall,
+    Change,
+    Ended,
+    EndTaskCall,
+    ExchangeAnswer,
+    ExchangeCall,
+    KeySet,
+    LiftCall,
+    ReadCall,
+    RefusedCall,
+    RevocationPage,
+    RevocationPageCall,
+    RevokeCall,
+    SignedCheckpoint,
+    State,
+    Task,
+)
+from broker.errors import Refusal
+from broker.operations.attempt import Attempt
+from broker.operations.checkpoint import ReadCheckpoint
+from broker.operations.keys import ReadKeySet
+from broker.operations.revoke import Lift, Revoke
+from broker.operations.subscribe import ReadAudit, ReadRevocations
+from broker.operations.task import BeginTask, FinishTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verbs:
+    """Every operation but exchange."""
+
+    attempt: Attempt
+    begin_task: BeginTask
+    finish_task: FinishTask
+    revoke: Revoke
+    lift: Lift
+    key_set: ReadKeySet
+    checkpoint: ReadCheckpoint
+    revocations: ReadRevocations
+    audit: ReadAudit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalIssuer:
+    """Implements the port over the worker."""
+
+    worker: Worker
+    verbs: Verbs
+    feed: Changes
+    current_state: Callable[[], State]
+
+    async def exchange(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
+        """Decide intents; each is authenticated, decided and recorded on its own."""
+        return await self.worker.exchange(calls)
+
+    async def begin_task(self, call: BeginTaskCall) -> Task:
+        """Begin a task."""
+        return await self.worker.run(lambda: self.verbs.begin_task(call))
+
+    async def end_task(self, call: EndTaskCall) -> Ended:
+        """End a task and its credentials."""
+        return await self.worker.run(lambda: self.verbs.finish_task(call))
+
+    async def revoke(self, call: RevokeCall) -> Ended:
+        """Put a rule in force."""
+        return await self.worker.run(lambda: self.verbs.revoke(call))
+
+    async def lift(self, call: LiftCall) -> Ended:
+        """Take a rule out of force."""
+        return await self.worker.run(lambda: self.verbs.lift(call))
+
+    async def key_set(self, call: ReadCall) -> KeySet:
+        """Return the public keys."""
+        return await self.worker.run(lambda: self.verbs.key_set(call))
+
+    async def checkpoint(self, call: ReadCall) -> SignedCheckpoint:
+        """Return the newest checkpoint, of everything committed before the call."""
+        return await self.worker.run(lambda: self.verbs.checkpoint(call))
+
+    async def refuse(self, call: RefusedCall) -> Refusal:
+        """Authenticate, record and return the refusal to give: the authentication's own when that fails."""
+        return await self.worker.run(lambda: self.verbs.attempt.refuse(call))
+
+    async def authenticate(self, call: ReadCall) -> datetime:
+        """Check who calls, nothing else; return when the caller's SVID ends."""
+        return await self.worker.run(lambda: self.verbs.attempt.authenticate(call.context))
+
+    async def revocation_page(self, call: RevocationPageCall) -> RevocationPage:
+        """Return the next page of a reader's revocations."""
+        return await self.worker.run(lambda: self.verbs.revocations(call))
+
+    async def audit_page(self, call: AuditPageCall) -> AuditPage:
+        """Return the next page of the audit log."""
+        return await self.worker.run(lambda: self.verbs.audit(call))
+
+    def changes(self) -> AsyncIterator[Change]:
+        """Yield the newest state at once, then each change."""
+        return self.feed.follow()
+
+    async def state(self) -> State:
+        """Return what the issuer stands on."""
+        return await self.worker.run(self.current_state)

@@ -1,0 +1,156 @@
+"""Reads TOML strictly: what is missing, unknown or of the wrong type is a problem with a place, never a default."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from broker.errors import Refusal
+from broker.intent import Level, is_text, require_name
+from broker.policy.problem import Findings
+
+_LINE: Final = re.compile(r"\(at line (\d+),")
+_SPIFFE_ID: Final = re.compile(r"spiffe://[a-z0-9._-]{1,255}(/(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+)+")
+_SPIFFE_ID_LENGTH: Final = 2048  # SPIFFE-ID standard, section 2.3
+_LEVELS: Final = {level.name.lower(): level for level in Level}
+
+
+class Table:
+    """One TOML table; every reader notes a problem and returns something harmless when the value is not right."""
+
+    def __init__(self, values: Mapping[str, object], *, file: str, name: str, line: int | None, found: Findings) -> None:
+        self._values = values
+        self._file = file
+        self._name = name
+        self._line = line
+        self._found = found
+        self._read: set[str] = set()
+
+    def problem(self, sentence: str) -> None:
+        """Note a problem of this table."""
+        self._found.add(self._file, f"{self._name}: {sentence}", line=self._line)
+
+    def has(self, key: str) -> bool:
+        """Whether the key stands in the table."""
+        return key in self._values
+
+    def value(self, key: str) -> object:
+        """Return the value as TOML has it, or None."""
+        self._read.add(key)
+        return self._values.get(key)
+
+    def text(self, key: str, *, default: str | None = None) -> str:
+        """Return printable text; a missing key without default is a problem."""
+        value = self.value(key)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, str) and is_text(value) and value.isprintable():
+            return value
+        self.problem(f"{key} is missing; give it as text" if value is None else f"{key} must be printable text")
+        return ""
+
+    def name(self, key: str, *, default: str | None = None) -> str:
+        """Return a name that can stand in a rule."""
+        text = self.text(key, default=default)
+        return self._fit(key, text) if text else text
+
+    def names(self, key: str, *, at_least: int = 1) -> tuple[str, ...]:
+        """Return a list of different names."""
+        value = self.value(key)
+        if value is None and not at_least:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value) or len(value) < at_least:
+            self.problem(f'{key} must be a list of names such as ["one"], at least {at_least} long')
+            return ()
+        if len(set(value)) != len(value):
+            self.problem(f"{key} names one thing twice; name it once")
+        return tuple(self._fit(key, item) for item in value)
+
+    def level(self, key: str) -> Level:
+        """Return low, moderate or high."""
+        text = self.text(key)
+        if text not in _LEVELS and text:
+            self.problem(f"{key} must be one of {', '.join(_LEVELS)}")
+        return _LEVELS.get(text, Level.HIGH)
+
+    def flag(self, key: str) -> bool:
+        """Return a boolean; absent is false."""
+        value = self.value(key)
+        if value is not None and not isinstance(value, bool):
+            self.problem(f"{key} must be true or false")
+        return value is True
+
+    def spiffe_id(self, key: str) -> str:
+        """Return a SPIFFE ID with a path."""
+        text = self.text(key)
+        if text and not (len(text) <= _SPIFFE_ID_LENGTH and _SPIFFE_ID.fullmatch(text)):
+            self.problem(f"{key} must be a SPIFFE ID with a path, such as spiffe://example.org/agent/name")
+        return text
+
+    def tables(self, key: str) -> "tuple[Table, ...]":
+        """Return an array of tables within this one."""
+        inner = _array(self.value(key))
+        if inner is None:
+            self.problem(f"{key} must be written as [[...{key}]] tables")
+            return ()
+        where = f"{self._name}, {key}"
+        return tuple(
+            Table(values, file=self._file, name=f"{where} {number}", line=self._line, found=self._found)
+            for number, values in enumerate(inner, 1)
+        )
+
+    def done(self) -> None:
+        """Refuse, by name, the keys that nobody asked for."""
+        for key in self._values.keys() - self._read:
+            known = ", ".join(sorted(self._read))
+            self.problem(f"unknown key {key!r}; remove it or correct it to one of {known}")
+
+    def _fit(self, key: str, text: str) -> str:
+        try:
+            return require_name(text, key)
+        except Refusal:
+            self.problem(f"{key}: {text!r} is not a name; names match [a-z0-9][a-z0-9._/-]* and are at most 128 long")
+            return text
+
+
+def read_tables(content: bytes, *, file: str, kinds: Iterable[str], found: Findings) -> dict[str, tuple[Table, ...]]:
+    """Parse a file that consists of arrays of tables of the given kinds, and nothing else."""
+    known = tuple(kinds)
+    tables: dict[str, tuple[Table, ...]] = dict.fromkeys(known, ())
+    try:
+        text = content.decode()
+        document = tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        place = _LINE.search(str(problem))
+        found.add(file, f"is not TOML: {problem}", line=int(place[1]) if place else None)
+        return tables
+    for kind, value in document.items():
+        array = _array(value)
+        if kind not in tables or array is None:
+            found.add(file, f"unknown entry {kind!r}; the file consists of {', '.join(f'[[{k}]]' for k in known)}")
+            continue
+        lines = _headers(text, kind)
+        tables[kind] = tuple(
+            Table(
+                values,
+                file=file,
+                name=f"{kind} {number}",
+                line=lines[number - 1] if len(lines) == len(array) else None,
+                found=found,
+            )
+            for number, values in enumerate(array, 1)
+        )
+    return tables
+
+
+def _array(value: object) -> list[dict[str, object]] | None:
+    """Return an array of tables; absent is an empty one."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) and all(isinstance(item, dict) for item in value) else None
+
+
+def _headers(text: str, kind: str) -> list[int]:
+    """Return the lines of the [[kind]] headers: the TOML parser does not tell them."""
+    header = re.compile(rf"\s*\[\[\s*{re.escape(kind)}\s*\]\]")
+    return [number for number, line in enumerate(text.splitlines(), 1) if header.match(line)]

@@ -1,0 +1,215 @@
+"""All configuration: one TOML file and the environment, validated before anything opens.
+
+An environment variable BROKER_<SECTION>__<KEY> overrides the file, for example BROKER_LISTEN__ADDRESS. An unknown key is
+refused by name. This is the server's only reader of the environment.
+"""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from broker.errors import Refusal
+from broker.svid.spiffe_id import SpiffeId
+
+ENVIRONMENT_PREFIX: Final = "BROKER_"
+CONFIG_VARIABLE: Final = "BROKER_CONFIG"
+
+
+class ConfigurationProblem(Exception):
+    """The configuration cannot be used; the message names each key and its fix."""
+
+
+def _spiffe_id(text: str) -> str:
+    try:
+        parsed = SpiffeId.parse(text)
+    except Refusal as refusal:
+        raise ValueError("not a SPIFFE ID such as spiffe://example.org/broker") from refusal
+    if not parsed.path:
+        raise ValueError("a bare trust domain; give the broker's own ID, such as spiffe://example.org/broker")
+    return text
+
+
+def _issuer(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or text.endswith("/"):
+        raise ValueError("an https URL without query, fragment or trailing slash, such as https://broker.example.org")
+    return text
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("host:port, such as 127.0.0.1:8443 or [::1]:8443")
+    return text
+
+
+def _socket(text: str) -> str:
+    if not text.startswith("unix:"):
+        raise ValueError("unix: and an absolute path, such as unix:/run/spire/agent.sock")
+    return text
+
+
+def _store_url(text: str) -> str:
+    if not text.startswith("sqlite:///"):
+        raise ValueError("sqlite:/// and a path, such as sqlite:////var/lib/broker/broker.sqlite3")
+    return text
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Broker(_Section):
+    """Who the broker is."""
+
+    issuer: Annotated[str, AfterValidator(_issuer)]
+    spiffe_id: Annotated[str, AfterValidator(_spiffe_id)]
+
+
+class Listen(_Section):
+    """Where agents and services connect."""
+
+    address: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8443"
+
+
+class Admin(_Section):
+    """The admin socket: health, reflection, counters."""
+
+    socket: Path
+
+
+class WorkloadApi(_Section):
+    """Where the SPIRE agent answers; empty: SPIFFE_ENDPOINT_SOCKET."""
+
+    socket: Annotated[str, AfterValidator(_socket)] | None = None
+    timeout: timedelta = timedelta(seconds=30)
+
+
+class StoreSection(_Section):
+    """What the broker remembers."""
+
+    url: Annotated[str, AfterValidator(_store_url)]
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return Path(self.url.removeprefix("sqlite:///"))
+
+
+class Keys(_Section):
+    """Signing keys: the directory of the private ones, and how long each signs."""
+
+    dir: Path
+    rotate_every: timedelta = Field(default=timedelta(days=30), ge=timedelta(minutes=1))
+    publish_ahead: timedelta = Field(default=timedelta(minutes=5), ge=timedelta(seconds=1))
+
+
+class PolicySection(_Section):
+    """The policy bundle's directory."""
+
+    dir: Path
+    reload_every: timedelta = Field(default=timedelta(seconds=1), ge=timedelta(milliseconds=100))
+
+
+class Tasks(_Section):
+    """How long a task may last."""
+
+    default_lifetime: timedelta = Field(default=timedelta(hours=1), ge=timedelta(seconds=1))
+    maximum_lifetime: timedelta = Field(default=timedelta(days=1), ge=timedelta(seconds=1))
+
+
+class Limits(_Section):
+    """Bounds that keep one caller from harming the others."""
+
+    call_deadline: timedelta = Field(default=timedelta(seconds=10), ge=timedelta(milliseconds=100))
+    heartbeat: timedelta = Field(default=timedelta(seconds=2), ge=timedelta(milliseconds=50))
+    connection_age: timedelta = Field(default=timedelta(hours=1), ge=timedelta(seconds=1))
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    broker: Broker
+    listen: Listen = Listen()
+    admin: Admin
+    workload_api: WorkloadApi = WorkloadApi()
+    store: StoreSection
+    keys: Keys
+    policy: PolicySection
+    tasks: Tasks = Tasks()
+    limits: Limits = Limits()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the environment first, then the file."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=cls.model_config.get("toml_file"))
+        return sources["env_settings"], toml
+
+
+def config_path(given: Path | None) -> Path:
+    """Return the configuration file: what was given, else BROKER_CONFIG, else ./broker.toml.
+
+    Raises:
+        ConfigurationProblem: there is no such file.
+
+    """
+    path = given or Path(os.environ.get(CONFIG_VARIABLE, "broker.toml"))
+    if not path.is_file():
+        raise ConfigurationProblem(f"{path}: no such file. Name the configuration with --config or {CONFIG_VARIABLE}.")
+    return path.resolve()
+
+
+def load(path: Path) -> Settings:
+    """Read the file and the environment.
+
+    Raises:
+        ConfigurationProblem: with a line for each key that is unknown, missing or wrong.
+
+    """
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    try:
+        unknown = _unknown_variables()
+        settings = FromFile()  # type: ignore[call-arg]
+    except ValidationError as problem:
+        raise ConfigurationProblem("\n".join(f"{path}: {_line(error)}" for error in problem.errors())) from None
+    except ValueError as problem:
+        raise ConfigurationProblem(f"{path}: not valid TOML: {problem}") from None
+    except OSError as problem:
+        raise ConfigurationProblem(f"{path}: {problem.strerror}") from None
+    if unknown:
+        raise ConfigurationProblem("\n".join(f"environment: {name}: unknown key" for name in unknown))
+    return settings
+
+
+def _line(error: Any) -> str:  # noqa: ANN401  # pydantic's ErrorDetails is private
+    key = ".".join(str(part) for part in error["loc"])
+    match error["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key"
+        case "missing":
+            return f"{key}: missing"
+        case _:
+            return f"{key}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _unknown_variables() -> list[str]:
+    """Return the BROKER_ variables that name no section and key, such as a misspelt one."""
+    known = {CONFIG_VARIABLE}
+    for section, field in Settings.model_fields.items():
+        model = field.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            known |= {f"{ENVIRONMENT_PREFIX}{section}__{key}".upper() for key in model.model_fields}
+    return sorted(name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX) and name not in known)

@@ -1,0 +1,45 @@
+"""Forget: drop what nothing can refer to any more. Events are never dropped."""
+
+import sqlite3
+from datetime import datetime
+from typing import Final
+
+from broker.store.sqlite.rows import from_time
+
+# Rows of each kind in one call: a few milliseconds, then the next group may commit.
+BATCH: Final = 1000
+
+_EXPIRED: Final = "(SELECT number FROM granted WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
+
+
+def forget_expired(connection: sqlite3.Connection, now: datetime) -> int:
+    """Drop a bounded number of expired rows and return how many grants went; inside a transaction."""
+    bounds = (from_time(now), BATCH)
+    policies = f"DELETE FROM granted_policy WHERE policy = ? AND number IN {_EXPIRED}"
+    names = connection.execute(f"SELECT DISTINCT policies FROM granted WHERE number IN {_EXPIRED}", bounds).fetchall()
+    for (policy,) in connection.execute("SELECT DISTINCT value FROM json_each(?)", (_flat(names),)).fetchall():
+        connection.execute(policies, (policy, *bounds))
+    gone = connection.execute(f"DELETE FROM granted WHERE number IN {_EXPIRED}", bounds).rowcount
+    connection.execute(
+        "DELETE FROM revoked WHERE rowid IN (SELECT rowid FROM revoked WHERE expires_at <= ? LIMIT ?)",
+        bounds,
+    )
+    # A task that can still hold a live credential, or be asked for before its deadline, stays.
+    connection.execute(
+        "DELETE FROM task WHERE id IN (SELECT id FROM task WHERE ended_at IS NOT NULL AND deadline <= ?"
+        " AND NOT EXISTS (SELECT 1 FROM granted WHERE granted.task = task.id AND granted.task <> '') LIMIT ?)",
+        bounds,
+    )
+    # Rules over one credential or one task have nothing left to cover once it is gone; ids are never given twice.
+    for kind, table, column in (("credential", "granted", "credential"), ("task", "task", "id")):
+        connection.execute(
+            f"DELETE FROM revocation WHERE id IN (SELECT id FROM revocation WHERE rule >= ? AND rule < ?"
+            f" AND NOT EXISTS (SELECT 1 FROM {table} WHERE {column} = substr(rule, ?)) LIMIT ?)",
+            (f"{kind} ", f"{kind}!", len(kind) + 2, BATCH),
+        )
+    return gone
+
+
+def _flat(rows: list[tuple[str]]) -> str:
+    """Join JSON arrays of texts into one."""
+    return "[" + ",".join(inner for (text,) in rows if (inner := text.strip()[1:-1])) + "]"

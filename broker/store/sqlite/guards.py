@@ -1,0 +1,102 @@
+"""Guards: whether an item may be written, asked inside the transaction that writes it."""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Final
+
+from broker.credential.revocation import Rule, RuleKind
+from broker.errors import Reason
+from broker.store.interface import (
+    ActivePolicy,
+    Guard,
+    NotRevoked,
+    RequestUnused,
+    RevocationInForce,
+    TaskAlive,
+    TaskOpen,
+)
+from broker.store.sqlite.rows import from_rule, from_time
+
+_REASONS: Final = {
+    RuleKind.AGENT: Reason.AGENT_REVOKED,
+    RuleKind.TENANT: Reason.TENANT_REVOKED,
+    RuleKind.TASK: Reason.TASK_REVOKED,
+    RuleKind.POLICY: Reason.POLICY_REVOKED,
+    RuleKind.CREDENTIAL: Reason.CREDENTIAL_REVOKED,
+}
+
+
+def first_refusal(connection: sqlite3.Connection, guards: Iterable[Guard]) -> Reason | None:
+    """Return the reason of the first guard that does not hold; None when all do."""
+    for guard in guards:
+        reason = _refusal(connection, guard)
+        if reason is not None:
+            return reason
+    return None
+
+
+def first_in_force(connection: sqlite3.Connection, rules: Iterable[Rule]) -> Rule | None:
+    """Return the first of these rules that is in force."""
+    wanted = {from_rule(rule): rule for rule in rules}
+    marks = ",".join("?" * len(wanted))
+    found = {
+        text for (text,) in connection.execute(f"SELECT rule FROM revocation WHERE rule IN ({marks})", tuple(wanted))
+    }
+    return next((rule for text, rule in wanted.items() if text in found), None)
+
+
+def _refusal(connection: sqlite3.Connection, guard: Guard) -> Reason | None:
+    match guard:
+        case NotRevoked():
+            return _revoked(connection, guard)
+        case TaskAlive():
+            return _task_over(connection, guard)
+        case TaskOpen():
+            row = connection.execute("SELECT ended_at FROM task WHERE id = ?", (guard.task,)).fetchone()
+            if row is None:
+                return Reason.TASK_UNKNOWN
+            return None if row[0] is None else Reason.TASK_ENDED
+        case RequestUnused():
+            # The literal lets the partial index answer.
+            used = connection.execute(
+                "SELECT 1 FROM granted WHERE agent = ? AND request_id = ? AND request_id <> ''",
+                (guard.agent, guard.request_id),
+            ).fetchone()
+            return Reason.REQUEST_ID_REUSED if used else None
+        case RevocationInForce():
+            known = connection.execute("SELECT 1 FROM revocation WHERE id = ?", (guard.revocation_id,)).fetchone()
+            return None if known else Reason.REVOCATION_UNKNOWN
+        case ActivePolicy():
+            (active,) = connection.execute("SELECT policy FROM log").fetchone()
+            return None if active == guard.digest else Reason.POLICY_UNAVAILABLE
+
+
+def _revoked(connection: sqlite3.Connection, guard: NotRevoked) -> Reason | None:
+    # The order gives the reason: what an operator did to the whole before what happened to a part.
+    rules = [Rule(kind=RuleKind.AGENT, name=guard.agent), Rule(kind=RuleKind.TENANT, name=guard.tenant)]
+    if guard.task:
+        rules.append(Rule(kind=RuleKind.TASK, name=guard.task))
+    rules += [Rule(kind=RuleKind.POLICY, name=name) for name in guard.policy_ids]
+    if guard.credential_id:
+        rules.append(Rule(kind=RuleKind.CREDENTIAL, name=guard.credential_id))
+    rule = first_in_force(connection, rules)
+    if rule is not None:
+        return _REASONS[rule.kind]
+    if guard.credential_id:
+        # What a lifted rule ended stays ended.
+        query = "SELECT 1 FROM revoked WHERE credential = ?"
+        if connection.execute(query, (guard.credential_id,)).fetchone():
+            return Reason.CREDENTIAL_REVOKED
+    return None
+
+
+def _task_over(connection: sqlite3.Connection, guard: TaskAlive) -> Reason | None:
+    query = "SELECT agent, deadline, ended_at FROM task WHERE id = ?"
+    row = connection.execute(query, (guard.task,)).fetchone()
+    if row is None or row[0] != guard.agent:
+        return Reason.TASK_UNKNOWN
+    _, deadline, ended_at = row
+    if ended_at is not None and ended_at < deadline:
+        return Reason.TASK_ENDED
+    # A task that ended at its deadline says so, not that somebody ended it.
+    return Reason.TASK_DEADLINE_PASSED if ended_at is not None or deadline <= from_time(guard.now) else None

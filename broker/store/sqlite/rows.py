@@ -1,0 +1,129 @@
+"""Rows: our nouns as SQLite rows, and back."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+from broker.credential.grant import Grant
+from broker.credential.revocation import Revocation, Rule, RuleKind
+from broker.intent import Json, Resource, canonical_json
+from broker.scope import Scope, constraint_from_json
+from broker.store.interface import RevokedCredential, StoredKey
+from broker.task import Task
+
+Row: TypeAlias = tuple[Any, ...]
+
+GRANT: Final = (
+    "credential, agent, tenant, task, transaction_id, scope, intent_digest, thumbprint,"
+    " status_index, policies, issued_at, expires_at, use"
+)
+TASK: Final = "id, agent, begun_by, tenant, purpose, conversation, begun_at, deadline, ended_at"
+REVOCATION: Final = "id, rule, at, by"
+REVOKED: Final = "credential, agent, audience, status_index, expires_at"
+KEY: Final = "kid, public_jwk, state, since"
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def from_time(at: datetime) -> int:
+    """Return microseconds since 1970."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def to_time(microseconds: int) -> datetime:
+    """Return the instant in UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def from_rule(rule: Rule) -> str:
+    """Return the rule's kind, a space, and its name: one column, one index."""
+    return f"{rule.kind.value} {rule.name}"
+
+
+def to_rule(text: str) -> Rule:
+    """Return the rule; no kind has a space in it."""
+    kind, _, name = text.partition(" ")
+    return Rule(kind=RuleKind(kind), name=name)
+
+
+def from_scope(scope: Scope) -> str:
+    """Return the scope as canonical JSON."""
+    members: dict[str, Json] = {
+        "actions": sorted(scope.actions),
+        "resource": scope.resource.canonical(),
+        "constraints": {name: constraint.to_json() for name, constraint in scope.constraints.items()},
+        "audience": scope.audience,
+    }
+    return canonical_json(members).decode()
+
+
+def to_scope(text: str) -> Scope:
+    """Return the scope."""
+    members = json.loads(text)
+    return Scope(
+        actions=frozenset(members["actions"]),
+        resource=Resource(**members["resource"]),
+        constraints={name: constraint_from_json(value) for name, value in members["constraints"].items()},
+        audience=members["audience"],
+    )
+
+
+def to_grant(row: Row) -> Grant:
+    """Return the grant of a row with the columns `GRANT`."""
+    credential, agent, tenant, task, transaction, scope, digest, thumbprint, index, policies, issued, expires, use = row
+    return Grant(
+        credential_id=credential,
+        agent=agent,
+        tenant=tenant,
+        task=task,
+        transaction_id=transaction,
+        scope=to_scope(scope),
+        intent_digest=digest,
+        thumbprint=thumbprint,
+        status_index=index,
+        policy_ids=tuple(json.loads(policies)),
+        issued_at=to_time(issued),
+        expires_at=to_time(expires),
+        use=use,
+    )
+
+
+def to_task(row: Row) -> Task:
+    """Return the task of a row with the columns `TASK`."""
+    identity, agent, begun_by, tenant, purpose, conversation, begun_at, deadline, ended_at = row
+    return Task(
+        id=identity,
+        agent=agent,
+        begun_by=begun_by,
+        tenant=tenant,
+        purpose=purpose,
+        conversation=conversation,
+        begun_at=to_time(begun_at),
+        deadline=to_time(deadline),
+        ended_at=None if ended_at is None else to_time(ended_at),
+    )
+
+
+def to_revocation(row: Row) -> Revocation:
+    """Return the revocation of a row with the columns `REVOCATION`."""
+    identity, rule, at, by = row
+    return Revocation(id=identity, rule=to_rule(rule), at=to_time(at), by=by)
+
+
+def to_revoked(row: Row) -> RevokedCredential:
+    """Return the revoked credential of a row with the columns `REVOKED`."""
+    credential, agent, audience, index, expires = row
+    return RevokedCredential(
+        credential_id=credential,
+        agent=agent,
+        audience=audience,
+        status_index=index,
+        expires_at=to_time(expires),
+    )
+
+
+def to_key(row: Row) -> StoredKey:
+    """Return the key of a row with the columns `KEY`."""
+    kid, public_jwk, state, since = row
+    return StoredKey(kid=kid, public_jwk=public_jwk, state=state, since=to_time(since))
