@@ -182,6 +182,7 @@ class Reason(Enum):
     TOKEN_MISSING = _token("Send the credential in `authorization: Bearer`.")
     TOKEN_MALFORMED = _token("This is not a credential of this broker.")
     TOKEN_KEY_UNKNOWN = _token("The signing key is not in the broker's key set.")
+    KEY_SET_INVALID = _token("The broker's key set cannot be read; compare the versions of broker and validator.")
     TOKEN_SIGNATURE_INVALID = _token("The signature does not verify.")
     TOKEN_CLAIMS_REFUSED = _token("A claim is missing, unknown or of the wrong form.")
     TOKEN_ISSUER_REFUSED = _token("The credential is from another issuer.")

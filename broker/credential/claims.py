@@ -5,7 +5,6 @@ its place in the audience's status list (`status.status_list`). A claim that is 
 written here is refused: an older validator never passes over something that was meant to restrict.
 """
 
-import json
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -15,13 +14,13 @@ from hashlib import sha256
 from typing import Any, Final, Literal, cast
 
 from broker.credential.grant import Grant
+from broker.credential.strict import require_plain
 from broker.errors import Reason, Refusal
-from broker.intent import MAX_INTEGER, Json, Resource, is_text, require_name
+from broker.intent import Json, Resource, require_name
 from broker.scope import Constraint, Scope, constraint_from_json
 
 DETAIL_TYPE: Final = "broker.v1.intent"
 MAX_STATUS_INDEX: Final = 2**32 - 1
-MAX_DEPTH: Final = 24
 
 REQUIRED: Final = frozenset(
     "iss sub client_id aud iat nbf exp jti tenant txn authorization_details intent use cnf status".split()
@@ -41,7 +40,6 @@ _TRANSACTION: Final = re.compile("txn_" + _UUID)
 _TASK: Final = re.compile("task_" + _UUID)
 _DIGEST: Final = re.compile("sha-256:[A-Za-z0-9_-]{43}")
 _THUMBPRINT: Final = re.compile("[A-Za-z0-9_-]{43}")
-_INTEGER: Final = re.compile("-?(?:0|[1-9][0-9]{0,15})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +138,7 @@ def from_claims(claims: Mapping[str, object]) -> VerifiedToken:
     """Read the claims of a token; for whom it is and whether it is still valid, the caller compares.
 
     Args:
-        claims: as `parse_object` gives them.
+        claims: as `strict.parse_object` gives them.
 
     Raises:
         Refusal: TOKEN_CLAIMS_REFUSED with the name of the claim.
@@ -148,7 +146,8 @@ def from_claims(claims: Mapping[str, object]) -> VerifiedToken:
     """
     if not claims.keys() >= REQUIRED or not claims.keys() <= _KNOWN:
         raise _refused(", ".join(sorted(REQUIRED - claims.keys())) or "an unknown claim")
-    issuer, audience, agent = (_text(claims, "iss", _ISSUER), *(_text(claims, name, _SPIFFE_ID) for name in ("aud", "sub")))
+    issuer = _text(claims, "iss", _ISSUER)
+    audience, agent = _text(claims, "aud", _SPIFFE_ID), _text(claims, "sub", _SPIFFE_ID)
     if claims["client_id"] != agent:
         raise _refused("client_id")
     issued, start, end = (_time(claims, name) for name in ("iat", "nbf", "exp"))
@@ -261,78 +260,3 @@ def _constraints(value: object) -> dict[str, Constraint]:
         raise ValueError("parameters")
     require_plain(value)
     return {name: constraint_from_json(constraint) for name, constraint in value.items()}
-
-
-def require_plain(value: object) -> None:
-    """Refuse what parameters cannot hold: null, floats, integers beyond 2^53-1, lone surrogates.
-
-    Raises:
-        ValueError: something of it is in there.
-
-    """
-    kind = type(value)
-    if kind is bool or (kind is int and abs(cast(int, value)) <= MAX_INTEGER) or (kind is str and is_text(cast(str, value))):
-        return
-    if isinstance(value, Mapping):
-        for name, member in value.items():
-            if type(name) is not str or not is_text(name):
-                raise ValueError("a name that is not text")
-            require_plain(member)
-    elif isinstance(value, list | tuple):
-        for member in value:
-            require_plain(member)
-    else:
-        raise ValueError("a value that parameters cannot hold")
-
-
-# --- strict JSON ----------------------------------------------------------------------------------------------------
-
-
-def parse_object(content: bytes) -> dict[str, object]:
-    """Parse one JSON object that has one meaning: UTF-8, no duplicate keys, no floats, integers within 2^53-1.
-
-    Raises:
-        ValueError: it is anything else, or nests deeper than MAX_DEPTH.
-
-    """
-    text = content.decode("utf-8")
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
-        raise ValueError("too deep")
-    parsed = _DECODER.decode(text)
-    if not isinstance(parsed, dict):
-        raise ValueError("not an object")
-    return parsed
-
-
-def _depth(text: str) -> int:
-    """Return how deep brackets nest, those within strings counted too: enough to bound a recursive parser."""
-    depth = deepest = 0
-    for character in text:
-        if character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    return deepest
-
-
-def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a key stands twice")
-    return members
-
-
-def _integer(text: str) -> int:
-    if not _INTEGER.fullmatch(text) or text == "-0" or abs(int(text)) > MAX_INTEGER:
-        raise ValueError("not an integer within 2^53-1")
-    return int(text)
-
-
-def _no_number(_: str) -> int:
-    raise ValueError("not an integer")
-
-
-_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_members, parse_int=_integer, parse_float=_no_number, parse_constant=_no_number
-)
