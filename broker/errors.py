@@ -35,7 +35,7 @@ class Category(Enum):
     OUT_OF_RANGE = "out of range"
     EXHAUSTED = "exhausted"
     UNAVAILABLE = "unavailable"
-    TOKEN = "token"
+    TOKEN = "credential"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,9 @@ class Reason(Enum):
     SVID_PATH_RESERVED = _identity("IDs under /spire belong to SPIRE itself; register a workload ID.")
     SVID_IS_BROKER = _identity("The broker does not exchange for itself; use the agent's own SVID.")
     SVID_CAN_SIGN = _identity("A leaf that is a CA or may sign certificates is not a workload's.")
-    SVID_TRUST_DOMAIN_UNKNOWN = _identity("No bundle for this trust domain; federate it (-federatesWith) with the broker.")
+    SVID_TRUST_DOMAIN_UNKNOWN = _identity(
+        "No bundle for this trust domain; federate it (-federatesWith) with the broker."
+    )
     SVID_CHAIN_INVALID = _identity("The chain does not lead to the bundle of the ID's own trust domain.")
     SVID_EXPIRED = _identity("The SVID has expired; fetch the current one and reconnect.")
     SVID_NOT_YET_VALID = _identity("The SVID is not valid yet; check the clocks.")
@@ -110,14 +112,18 @@ class Reason(Enum):
     INTENT_NAME_INVALID = _invalid("Names match [a-z0-9][a-z0-9._/-]* and are at most 128 long.")
     INTENT_RESOURCE_INVALID = _invalid("Name one resource id, or one declared set, of at most 256 bytes.")
     INTENT_PARAMETERS_SYNTAX = _invalid("parameters is one JSON object, as text.")
-    INTENT_PARAMETERS_NUMBER = _invalid("Numbers are integers within 2^53-1; give money in minor units, decimals as text.")
+    INTENT_PARAMETERS_NUMBER = _invalid(
+        "Numbers are integers within 2^53-1; give money in minor units, decimals as text."
+    )
     INTENT_PARAMETERS_NULL = _invalid("Leave a parameter out instead of sending null.")
     INTENT_PARAMETERS_DUPLICATE = _invalid("A key stands twice in parameters.")
     INTENT_PARAMETERS_SIZE = _invalid("parameters: at most 32 KiB, 16 levels, 512 members.")
     INTENT_PARAMETERS_TEXT = _invalid("parameters holds text that is not well-formed Unicode.")
     CREDENTIAL_TOO_LARGE = _invalid("What was granted does not fit into a token of 7 KiB; send shorter parameters.")
     # what policy says
-    PRINCIPAL_UNKNOWN = _denied("This SPIFFE ID is not in the policy bundle; add it under agents, services or operators.")
+    PRINCIPAL_UNKNOWN = _denied(
+        "This SPIFFE ID is not in the policy bundle; add it under agents, services or operators."
+    )
     AGENT_WITHOUT_OWNER = _denied("Name a business owner and a security owner for this agent in the bundle.")
     ACTION_UNKNOWN = _denied("The bundle's schema does not declare this action.")
     AUDIENCE_UNKNOWN = _denied("The audience is not a service that the bundle registers.")
@@ -142,8 +148,12 @@ class Reason(Enum):
     STEP_UP_REQUIRED = _unmet("A person has to approve this first.", "High-impact actions wait for an approval.")
     TASK_REQUIRED = _unmet("I have to open a task for this first.", "Writes need a task: BeginTask, then name it.")
     TASK_ENDED = _unmet("What I was working on is finished.", "The task has ended; begin a new one.")
-    TASK_DEADLINE_PASSED = _unmet("What I was working on ran out of time.", "The deadline has passed; begin a new task.")
-    TASK_DEADLINE_REFUSED = _unmet("I asked for more time than I may have.", "Name a deadline in the future, within the limit.")
+    TASK_DEADLINE_PASSED = _unmet(
+        "What I was working on ran out of time.", "The deadline has passed; begin a new task."
+    )
+    TASK_DEADLINE_REFUSED = _unmet(
+        "I asked for more time than I may have.", "Name a deadline in the future, within the limit."
+    )
     LIFETIME_EXHAUSTED = _unmet(
         "My identity is about to be renewed; I will try again.",
         "Less than a second is left of the SVID or the task; fetch the current SVID and ask again.",
@@ -172,7 +182,9 @@ class Reason(Enum):
     )
     LIMIT_BUSY = Meaning(category=Category.EXHAUSTED, sentence=_LATER, next_step="Too many requests wait; back off.")
     # what the broker lacks
-    AUDIT_UNAVAILABLE = _unavailable("The audit log cannot be written, so nothing is given; check disk and permissions.")
+    AUDIT_UNAVAILABLE = _unavailable(
+        "The audit log cannot be written, so nothing is given; check disk and permissions."
+    )
     TRUST_UNAVAILABLE = _unavailable("The broker has no trust bundles yet; check its SPIRE agent.")
     POLICY_UNAVAILABLE = _unavailable("No policy bundle is active; run `broker policy check` on the policy directory.")
     SIGNING_UNAVAILABLE = _unavailable("No signing key is active; check [keys] dir.")

@@ -19,6 +19,7 @@ from broker.errors import Reason, Refusal
 
 Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json]"
 
+MAX_ID_BYTES: Final = 256
 MAX_INTEGER: Final = 2**53 - 1
 MAX_PARAMETER_BYTES: Final = 32 * 1024
 MAX_PARAMETER_DEPTH: Final = 16
@@ -73,7 +74,7 @@ class Resource:
 
 def _is_opaque_id(text: str) -> bool:
     """Well-formed Unicode of at most 256 bytes without control characters; compared byte for byte, never normalised."""
-    return is_text(text) and len(text.encode()) <= 256 and text.isprintable()
+    return is_text(text) and len(text.encode()) <= MAX_ID_BYTES and text.isprintable()
 
 
 def is_text(text: str) -> bool:
@@ -116,7 +117,9 @@ class Intent:
             raise Refusal(Reason.INTENT_NAME_INVALID, "audience")
         if self.task and not re.fullmatch(r"task_[0-9a-f-]{36}", self.task):
             raise Refusal(Reason.TASK_UNKNOWN, "task_id")
-        if not (is_text(self.on_behalf_of) and len(self.on_behalf_of.encode()) <= 256 and self.on_behalf_of.isprintable()):
+        if not (
+            is_text(self.on_behalf_of) and len(self.on_behalf_of.encode()) <= 256 and self.on_behalf_of.isprintable()
+        ):
             raise Refusal(Reason.INTENT_NAME_INVALID, "on_behalf_of")
 
     def canonical_object(self) -> dict[str, Json]:

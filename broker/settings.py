@@ -70,6 +70,11 @@ class Broker(_Section):
     issuer: Annotated[str, AfterValidator(_issuer)]
     spiffe_id: Annotated[str, AfterValidator(_spiffe_id)]
 
+    @property
+    def origin(self) -> str:
+        """The issuer without its scheme: what the log's checkpoints are named after."""
+        return self.issuer.removeprefix("https://")
+
 
 class Listen(_Section):
     """Where agents and services connect."""
@@ -135,7 +140,11 @@ class Settings(BaseSettings):
     """The whole configuration."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     broker: Broker
@@ -177,6 +186,7 @@ def load(path: Path) -> Settings:
         ConfigurationProblem: with a line for each key that is unknown, missing or wrong.
 
     """
+
     class FromFile(Settings):
         model_config = SettingsConfigDict(toml_file=path)
 

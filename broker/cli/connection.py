@@ -78,5 +78,3 @@ def show(value: dict[str, object], *, as_json: bool) -> None:
     width = max(len(name) for name in value)
     for name, member in value.items():
         click.echo(f"{click.style(name.ljust(width), dim=True)}  {member}")
-
-

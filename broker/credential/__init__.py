@@ -1,0 +1,1 @@
+"""What they get, and when it ends: grants, tokens, keys, revocations."""

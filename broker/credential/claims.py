@@ -10,7 +10,9 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, Final, Literal, cast
 
 from broker.credential.grant import Grant
@@ -23,22 +25,38 @@ DETAIL_TYPE: Final = "broker.v1.intent"
 MAX_STATUS_INDEX: Final = 2**32 - 1
 
 REQUIRED: Final = frozenset(
-    "iss sub client_id aud iat nbf exp jti tenant txn authorization_details intent use cnf status".split()
+    {"iss", "sub", "client_id", "aud", "iat", "nbf", "exp", "jti", "tenant", "txn"}
+    | {"authorization_details", "intent", "use", "cnf", "status"}
 )
 OPTIONAL: Final = frozenset({"task"})
 # Reserved for delegation. Until a validator understands them, a token that has them is refused like any unknown claim.
 RESERVED: Final = frozenset({"act", "may_act"})
-_KNOWN: Final = REQUIRED | OPTIONAL
+_CLOSED: Final = (REQUIRED, REQUIRED | OPTIONAL)
+_CONFIRMATION: Final = frozenset({"x5t#S256"})
+_STATUS: Final = frozenset({"status_list"})
+_STATUS_LIST: Final = frozenset({"idx", "uri"})
+_ONE: Final = frozenset({"type", "actions", "locations", "datatypes", "parameters", "identifier"})
+_SET: Final = frozenset({"type", "actions", "locations", "datatypes", "parameters", "set"})
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_SECOND: Final = 253402300799  # 9999-12-31T23:59:59Z, the last that a datetime can say
 _UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_ISSUER: Final = re.compile(r"[!-~]{1,1024}")
-_SPIFFE_ID: Final = re.compile(r"(?=.{1,2048}\Z)spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+")
-_CREDENTIAL: Final = re.compile("cred_" + _UUID)
-_TRANSACTION: Final = re.compile("txn_" + _UUID)
+_SPIFFE_ID: Final = r"(?=[!-~]{1,2048}(?:\n|\Z))spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:[/\n]|\Z))[A-Za-z0-9._-]+)+"
+# Every claim that is text, with its form. No form admits a line end: they are matched together, a line each.
+_TEXTS: Final = {
+    "iss": "[!-~]{1,1024}",
+    "sub": _SPIFFE_ID,
+    "client_id": _SPIFFE_ID,
+    "aud": _SPIFFE_ID,
+    "jti": "cred_" + _UUID,
+    "tenant": "[a-z0-9][a-z0-9._/-]{0,127}",
+    "txn": "txn_" + _UUID,
+    "intent": "sha-256:[A-Za-z0-9_-]{43}",
+    "use": "many|once",
+}
+_TOGETHER: Final = re.compile("\n".join(f"(?:{form})" for form in _TEXTS.values()))
+_read_texts: Final = itemgetter(*_TEXTS)
 _TASK: Final = re.compile("task_" + _UUID)
-_DIGEST: Final = re.compile("sha-256:[A-Za-z0-9_-]{43}")
 _THUMBPRINT: Final = re.compile("[A-Za-z0-9_-]{43}")
 
 
@@ -80,6 +98,7 @@ class VerifiedToken:
     use: Literal["many", "once"]
 
 
+@lru_cache(maxsize=64)
 def status_uri(issuer: str, audience: str) -> str:
     """Return the name of an audience's status list: issuer, "/status/", unpadded base64url of SHA-256(audience)."""
     return f"{issuer}/status/{_base64url(sha256(audience.encode()).digest())}"
@@ -92,16 +111,14 @@ def _base64url(content: bytes) -> str:
 def authorization_details(scope: Scope) -> list[Json]:
     """Return RFC 9396 details of a scope: one object, actions in order."""
     resource = scope.resource
-    return [
-        {
-            "type": DETAIL_TYPE,
-            "actions": sorted(scope.actions),
-            "locations": [scope.audience],
-            "datatypes": [resource.type],
-            "parameters": {name: constraint.to_json() for name, constraint in scope.constraints.items()},
-        }
-        | ({"identifier": resource.id} if resource.id else {"set": resource.set})
-    ]
+    detail: dict[str, Json] = {
+        "type": DETAIL_TYPE,
+        "actions": sorted(scope.actions),
+        "locations": [scope.audience],
+        "datatypes": [resource.type],
+        "parameters": {name: constraint.to_json() for name, constraint in scope.constraints.items()},
+    }
+    return [detail | ({"identifier": resource.id} if resource.id else {"set": resource.set})]
 
 
 def to_claims(grant: Grant, issuer: str) -> dict[str, Json]:
@@ -144,35 +161,47 @@ def from_claims(claims: Mapping[str, object]) -> VerifiedToken:
         Refusal: TOKEN_CLAIMS_REFUSED with the name of the claim.
 
     """
-    if not claims.keys() >= REQUIRED or not claims.keys() <= _KNOWN:
+    if claims.keys() not in _CLOSED:
         raise _refused(", ".join(sorted(REQUIRED - claims.keys())) or "an unknown claim")
-    issuer = _text(claims, "iss", _ISSUER)
-    audience, agent = _text(claims, "aud", _SPIFFE_ID), _text(claims, "sub", _SPIFFE_ID)
-    if claims["client_id"] != agent:
+    issuer, agent, client, audience, credential, tenant, transaction, digest, use = _texts(claims)
+    if client != agent:
         raise _refused("client_id")
-    issued, start, end = (_time(claims, name) for name in ("iat", "nbf", "exp"))
-    if not (issued < end and start < end):
+    issued, start, end = _time(claims, "iat"), _time(claims, "nbf"), _time(claims, "exp")
+    if issued >= end or start >= end:
         raise _refused("exp")
     return VerifiedToken(
         issuer=issuer,
         agent=agent,
-        credential_id=_text(claims, "jti", _CREDENTIAL),
-        tenant=_tenant(claims["tenant"]),
+        credential_id=credential,
+        tenant=tenant,
         task=_text(claims, "task", _TASK) if "task" in claims else "",
-        transaction_id=_text(claims, "txn", _TRANSACTION),
+        transaction_id=transaction,
         scope=_scope(claims["authorization_details"], audience),
-        intent_digest=_text(claims, "intent", _DIGEST),
-        thumbprint=_text(_only(claims, "cnf", "x5t#S256"), "x5t#S256", _THUMBPRINT),
+        intent_digest=digest,
+        thumbprint=_text(_only(claims, "cnf", _CONFIRMATION), "x5t#S256", _THUMBPRINT),
         status_index=_status_index(claims, status_uri(issuer, audience)),
         issued_at=issued,
         not_before=start,
         expires_at=end,
-        use=_use(claims["use"]),
+        use="once" if use == "once" else "many",
     )
 
 
 def _refused(claim: str) -> Refusal:
     return Refusal(Reason.TOKEN_CLAIMS_REFUSED, claim)
+
+
+def _texts(claims: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the claims of _TEXTS, all of the right form."""
+    texts = _read_texts(claims)
+    try:
+        if _TOGETHER.fullmatch("\n".join(texts)):
+            return cast(tuple[str, ...], texts)
+    except TypeError:  # one that is not text
+        pass
+    for name, form in _TEXTS.items():
+        _text(claims, name, re.compile(form))
+    raise _refused("text")
 
 
 def _text(claims: Mapping[str, object], name: str, form: re.Pattern[str]) -> str:
@@ -189,33 +218,16 @@ def _time(claims: Mapping[str, object], name: str) -> datetime:
     return _EPOCH + timedelta(seconds=value)
 
 
-def _tenant(value: object) -> str:
-    if type(value) is not str:
-        raise _refused("tenant")
-    try:
-        return require_name(value, "tenant")
-    except Refusal as refusal:
-        raise _refused("tenant") from refusal
-
-
-def _use(value: object) -> Literal["many", "once"]:
-    if value == "many":
-        return "many"
-    if value == "once":
-        return "once"
-    raise _refused("use")
-
-
-def _only(claims: Mapping[str, object], name: str, *members: str) -> Mapping[str, object]:
+def _only(claims: Mapping[str, object], name: str, members: frozenset[str]) -> Mapping[str, object]:
     """Return an object claim that has exactly these members."""
     value = claims[name]
-    if not isinstance(value, dict) or value.keys() != set(members):
+    if not isinstance(value, dict) or value.keys() != members:
         raise _refused(name)
     return value
 
 
 def _status_index(claims: Mapping[str, object], uri: str) -> int:
-    entry = _only(_only(claims, "status", "status_list"), "status_list", "idx", "uri")
+    entry = _only(_only(claims, "status", _STATUS), "status_list", _STATUS_LIST)
     index = entry["idx"]
     if type(index) is not int or not 0 <= index <= MAX_STATUS_INDEX or entry["uri"] != uri:
         raise _refused("status")
@@ -234,15 +246,15 @@ def _read_detail(details: object, audience: str) -> Scope:
     if not isinstance(details, list) or len(details) != 1 or not isinstance(details[0], dict):
         raise ValueError("one object")
     detail = cast(dict[str, Any], details[0])
-    which = "identifier" if "identifier" in detail else "set"
-    if detail.keys() != {"type", "actions", "locations", "datatypes", "parameters", which}:
+    if detail.keys() not in (_ONE, _SET):
         raise ValueError("members")
+    which = "identifier" if "identifier" in detail else "set"
     actions, kinds, name = detail["actions"], detail["datatypes"], detail[which]
     if detail["type"] != DETAIL_TYPE or detail["locations"] != [audience] or not _are_texts([name]):
         raise ValueError("type, locations or resource")
     if not (_are_texts(actions) and _are_texts(kinds)) or len(kinds) != 1 or sorted(set(actions)) != actions:
         raise ValueError("actions or datatypes")
-    resource = Resource(type=kinds[0], **{"id" if which == "identifier" else "set": name})
+    resource = Resource(type=kinds[0], id=name) if which == "identifier" else Resource(type=kinds[0], set=name)
     return Scope(
         actions=frozenset(require_name(action, "actions") for action in actions),
         resource=resource,
@@ -257,6 +269,6 @@ def _are_texts(values: object) -> bool:
 
 def _constraints(value: object) -> dict[str, Constraint]:
     if not isinstance(value, dict):
-        raise ValueError("parameters")
+        raise ValueError("parameters")  # noqa: TRY004 - bad input, not a misuse
     require_plain(value)
     return {name: constraint_from_json(constraint) for name, constraint in value.items()}

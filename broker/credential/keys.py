@@ -19,6 +19,8 @@ from broker.errors import Reason, Refusal
 from broker.intent import canonical_json
 
 MAX_KEYS: Final = 64
+MAX_KEY_SET_DEPTH: Final = 8
+COORDINATE_LENGTH: Final = 32
 MAX_KEY_SET_LENGTH: Final = 64 * 1024
 
 
@@ -196,12 +198,7 @@ def read_jwks(text: str) -> dict[str, ec.EllipticCurvePublicKey]:
 
     """
     try:
-        if len(text) > MAX_KEY_SET_LENGTH:
-            raise ValueError("too long")
-        entries = parse_object(text.encode())["keys"]
-        if not isinstance(entries, list) or len(entries) > MAX_KEYS:
-            raise ValueError("keys")
-        keys = [_read_key(entry) for entry in entries if _is_ours(entry)]
+        keys = [_read_key(entry) for entry in _entries(text) if _is_ours(entry)]
     except (ValueError, KeyError, TypeError) as problem:
         raise Refusal(Reason.KEY_SET_INVALID) from problem
     by_kid = {thumbprint(key): key for key in keys}
@@ -210,9 +207,18 @@ def read_jwks(text: str) -> dict[str, ec.EllipticCurvePublicKey]:
     return by_kid
 
 
-def _is_ours(entry: object) -> bool:
-    if not isinstance(entry, Mapping):
+def _entries(text: str) -> list[Mapping[str, str]]:
+    if len(text) > MAX_KEY_SET_LENGTH:
+        raise ValueError("too long")
+    entries = parse_object(text.encode(), max_depth=MAX_KEY_SET_DEPTH)["keys"]
+    if not isinstance(entries, list) or len(entries) > MAX_KEYS:
+        raise ValueError("keys")
+    if not all(isinstance(entry, dict) for entry in entries):
         raise ValueError("a key that is not an object")
+    return entries
+
+
+def _is_ours(entry: Mapping[str, str]) -> bool:
     if "d" in entry or "k" in entry:
         raise ValueError("a private key")
     return entry.get("alg") == "ES256"
@@ -230,6 +236,6 @@ def _read_key(entry: Mapping[str, str]) -> ec.EllipticCurvePublicKey:
 
 def _coordinate(text: str) -> bytes:
     content = urlsafe_b64decode(text + "=")
-    if len(content) != 32 or _base64url(content) != text:  # RFC 7518 section 6.2.1.2: always full length
+    if len(content) != COORDINATE_LENGTH or _base64url(content) != text:  # RFC 7518 section 6.2.1.2: always full length
         raise ValueError("a coordinate")
     return content

@@ -3,29 +3,33 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Final
 
 from broker.intent import MAX_INTEGER, is_text
 
 MAX_DEPTH: Final = 24
 
-_INTEGER: Final = re.compile("-?(?:0|[1-9][0-9]{0,15})")
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?')
 
 
-def parse_object(content: bytes) -> dict[str, object]:
-    """Parse one JSON object that has one meaning: UTF-8, no duplicate keys, no floats, integers within 2^53-1.
+def parse_object(content: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, object]:
+    """Parse one JSON object: UTF-8, no duplicate keys, no floats, nothing before or after it.
+
+    Null, the size of integers and lone surrogates are for whoever reads the members: see `require_plain`.
 
     Raises:
-        ValueError: it is anything else, or nests deeper than MAX_DEPTH.
+        ValueError: it is anything else, or nests deeper than `max_depth`.
 
     """
     text = content.decode("utf-8")
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+    if text.count("[") + text.count("{") > max_depth and _depth(text) > max_depth:
         raise ValueError("too deep")
-    parsed = _DECODER.decode(text)
-    if not isinstance(parsed, dict):
-        raise ValueError("not an object")
+    try:
+        parsed, end = _DECODER.scan_once(text, 0)
+    except StopIteration:
+        raise ValueError("not JSON") from None
+    if end != len(text) or not isinstance(parsed, dict):
+        raise ValueError("not one object")
     return parsed
 
 
@@ -48,19 +52,12 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
-def _integer(text: str) -> int:
-    if not _INTEGER.fullmatch(text) or text == "-0" or abs(int(text)) > MAX_INTEGER:
-        raise ValueError("not an integer within 2^53-1")
-    return int(text)
-
-
 def _no_number(_: str) -> int:
     raise ValueError("not an integer")
 
 
-_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_members, parse_int=_integer, parse_float=_no_number, parse_constant=_no_number
-)
+# scan_once is the decoder without the search for blanks around the object.
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_members, parse_float=_no_number, parse_constant=_no_number)
 
 
 def require_plain(value: object) -> None:
@@ -70,16 +67,21 @@ def require_plain(value: object) -> None:
         ValueError: something of it is in there.
 
     """
-    kind = type(value)
-    if kind is bool or (kind is int and abs(cast(int, value)) <= MAX_INTEGER) or (kind is str and is_text(cast(str, value))):
-        return
-    if isinstance(value, Mapping):
-        for name, member in value.items():
-            if type(name) is not str or not is_text(name):
-                raise ValueError("a name that is not text")
-            require_plain(member)
-    elif isinstance(value, list | tuple):
-        for member in value:
-            require_plain(member)
-    else:
-        raise ValueError("a value that parameters cannot hold")
+    match value:
+        case str() if value.isascii() or is_text(value):
+            return
+        case bool():
+            return
+        case int() if abs(value) <= MAX_INTEGER:
+            return
+        case dict() | Mapping():
+            for name, member in value.items():
+                if not isinstance(name, str):
+                    raise ValueError("a name that is not text")  # noqa: TRY004 - bad input, not a misuse
+                require_plain(name)
+                require_plain(member)
+        case list() | tuple():
+            for member in value:
+                require_plain(member)
+        case _:
+            raise ValueError("a value that parameters cannot hold")

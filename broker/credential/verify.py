@@ -9,6 +9,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -85,21 +86,24 @@ def check_time(verified: VerifiedToken, now: datetime) -> None:
 
 def _take_apart(token: str) -> tuple[str, bytes, bytes, dict[str, object]]:
     """Return kid, signing input, signature and claims of a token whose form is right."""
-    if len(token) > MAX_TOKEN_LENGTH:
-        raise Refusal(Reason.TOKEN_MALFORMED, "longer than 16 KiB")
     try:
-        signing_input, _, encoded_signature = token.encode("ascii").rpartition(b".")
-        parts = signing_input.split(b".")
-        if len(parts) != _PARTS - 1:
-            raise ValueError("not three parts")
-        kid = _kid(parse_object(_decode(parts[0])))
+        header, payload, encoded_signature = _parts(token)
+        kid, claims = _kid(header), parse_object(_decode(payload))
         signature = _decode(encoded_signature)
-        if len(signature) != _SIGNATURE_LENGTH:
-            raise ValueError("signature length")
-        claims = parse_object(_decode(parts[1]))
-    except ValueError as problem:
-        raise Refusal(Reason.TOKEN_MALFORMED) from problem
-    return kid, signing_input, signature, claims
+    except ValueError:  # its text could quote the token
+        raise Refusal(Reason.TOKEN_MALFORMED) from None
+    if len(signature) != _SIGNATURE_LENGTH:
+        raise Refusal(Reason.TOKEN_MALFORMED)
+    return kid, header + b"." + payload, signature, claims
+
+
+def _parts(token: str) -> list[bytes]:
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise ValueError("longer than 16 KiB")
+    parts = token.encode("ascii").split(b".", _PARTS)  # one more than there may be, not thousands
+    if len(parts) != _PARTS:
+        raise ValueError("not three parts")
+    return parts
 
 
 def _decode(segment: bytes) -> bytes:
@@ -110,8 +114,10 @@ def _decode(segment: bytes) -> bytes:
     return content
 
 
-def _kid(header: Mapping[str, object]) -> str:
+@lru_cache(maxsize=64)  # a broker's tokens have as many headers as it has keys
+def _kid(segment: bytes) -> str:
     """Return the key id of a header that has exactly alg, kid and typ."""
+    header = parse_object(_decode(segment))
     kid = header.get("kid")
     if header.keys() != {"alg", "kid", "typ"} or header["alg"] != ALGORITHM or header["typ"] != TYPE:
         raise ValueError("header")

@@ -1,0 +1,1 @@
+"""The process with the keys and the store, behind one port."""

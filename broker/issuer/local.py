@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from broker.errors import Refusal
 from broker.issuer.batch import Worker
 from broker.issuer.changes import Changes
 from broker.issuer.port import (
@@ -26,7 +27,6 @@ from broker.issuer.port import (
     State,
     Task,
 )
-from broker.errors import Refusal
 from broker.operations.attempt import Attempt
 from broker.operations.checkpoint import ReadCheckpoint
 from broker.operations.keys import ReadKeySet

@@ -21,15 +21,15 @@ def server_credentials(
 ) -> grpc.ServerCredentials:
     """Make credentials that demand a client certificate and rotate by themselves.
 
-    The client certificates are checked against ALL bundles in one pool, because gRPC knows no other way, and TLS 1.2 is
-    accepted, because gRPC cannot be told not to: `svid.authenticate` closes both on every RPC. Connections that are open
-    when a certificate or an authority changes stay open.
+    The client certificates are checked against ALL bundles in one pool, because gRPC knows no other way, and TLS 1.2
+    is accepted, because gRPC cannot be told not to: `svid.authenticate` closes both on every RPC. Connections that are
+    open when a certificate or an authority changes stay open.
 
     Args:
         source: of leaf and bundles.
         on_handshake: called for every handshake that begins, on a thread of gRPC's.
-        on_failure: called when a change could not be taken over; the credentials before it stay in use, which gRPC itself
-            would not tell anybody.
+        on_failure: called when a change could not be taken over; the credentials before it stay in use, which gRPC
+            itself would not tell anybody.
 
     Raises:
         IdentityUnavailable: there is no identity to begin with.
@@ -46,14 +46,16 @@ def server_credentials(
         changed.clear()
         try:
             return _configuration(source.snapshot())
-        except Exception:
+        except Exception:  # noqa: BLE001 - gRPC would swallow it, whatever it is
             changed.set()
             _log.exception("the server's TLS credentials could not be renewed; the ones before stay in use")
             on_failure()
             return None
 
     return grpc.dynamic_ssl_server_credentials(
-        _configuration(source.snapshot()), fetch, require_client_authentication=True
+        _configuration(source.snapshot()),
+        fetch,  # type: ignore[arg-type]  # None means "no change", which the stubs do not know
+        require_client_authentication=True,
     )
 
 

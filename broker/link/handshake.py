@@ -14,15 +14,15 @@ from broker.svid.spiffe_id import SpiffeId
 _ALPN = "h2"
 
 
-class PeerRefused(Exception):  # noqa: N818 - it says what is the case, as Refusal does
+class PeerRefused(Exception):
     """The server is not who it has to be, or does not speak what it has to."""
 
 
 def client_context(identity: Identity, bundles: TrustBundles, server_id: SpiffeId, now: datetime) -> ssl.SSLContext:
     """Make a context for one connection to one server.
 
-    Only the authorities of the server's own trust domain are loaded (Workload API 4.6), so none but they can vouch for it.
-    OpenSSL's host name check is off because an X.509-SVID carries its name as a URI; `check_server` takes its place.
+    Only the authorities of the server's own trust domain are loaded (Workload API 4.6), so none but they can vouch for
+    it. OpenSSL's host name check is off because an X.509-SVID carries its name as a URI; `check_server` stands in.
 
     Raises:
         IdentityUnavailable: our own SVID is over, or there is no bundle for the server's trust domain.

@@ -13,7 +13,7 @@ from broker.svid.principal import TrustBundles
 from broker.svid.spiffe_id import SpiffeId
 
 
-class IdentityUnavailable(Exception):  # noqa: N818 - it says what is the case, as Refusal does
+class IdentityUnavailable(Exception):
     """This process has no identity to act with.
 
     Args:

@@ -1,9 +1,9 @@
 """This process's SVID and trust bundles from the SPIFFE Workload API, always current.
 
-Built on the streaming call of py-spiffe's client rather than on its X509Source: a source retries PERMISSION_DENIED without
-saying so (and goes on handing out what was taken back), closes for good on CANCELLED, INVALID_ARGUMENT or a message it cannot
-read, and keeps one gRPC channel whose own back-off grows to minutes while an agent is down. Here every end of a stream is
-seen, the last good snapshot stays, and each attempt starts on a channel of its own.
+Built on the streaming call of py-spiffe's client rather than on its X509Source: a source retries PERMISSION_DENIED
+without saying so (and goes on handing out what was taken back), closes for good on CANCELLED, INVALID_ARGUMENT or a
+message it cannot read, and keeps one gRPC channel whose own back-off grows to minutes while an agent is down. Here
+every end of a stream is seen, the last good snapshot stays, and each attempt starts on a channel of its own.
 """
 
 import asyncio
@@ -13,9 +13,10 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Self
 
-from spiffe import WorkloadApiClient, X509Bundle, X509Context
+from spiffe import WorkloadApiClient, X509Bundle
 from spiffe._proto import workload_pb2
 from spiffe.errors import ArgumentError
+from spiffe.workloadapi.x509_context import X509Context
 
 from broker.link.identity import (
     Identity,
@@ -225,7 +226,7 @@ class IdentitySource:
         for callback in callbacks:
             try:
                 callback()
-            except Exception:
+            except Exception:  # noqa: BLE001 - one subscriber must not keep the change from the others
                 _log.exception("a subscriber of the identity source failed")
 
 
@@ -246,7 +247,7 @@ def _explain(error: Exception) -> IdentityUnavailable:
     if "PERMISSION_DENIED" in text:
         return _Denied(
             "The SPIRE agent has no identity for this process (PERMISSION_DENIED).",
-            fix="Create a registration entry whose selectors match it (spire-server entry create ... -selector unix:uid:N).",
+            fix="Create a registration entry whose selectors match it (spire-server entry create).",
         )
     if "does not exist" in text or "UNAVAILABLE" in text or "ended unexpectedly" in text:
         return IdentityUnavailable(

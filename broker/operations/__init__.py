@@ -1,0 +1,1 @@
+"""What the broker does: the only code that knows the order of things."""

@@ -10,9 +10,9 @@ from broker.errors import Reason, Refusal
 from broker.operations.calls import Context, RefusedCall
 from broker.operations.gate import Gate
 from broker.operations.record import Recorder, caller_of, commit
-from broker.policy.decide import ManageQuestion, Target, decide_manage
-from broker.policy.decide import Deny as Denied
 from broker.policy.bundle import CompiledPolicy
+from broker.policy.decide import decide_manage
+from broker.policy.decision import Deny, ManageQuestion, Target
 from broker.store.interface import Committed, Item, StoreUnavailable
 from broker.svid.principal import Principal
 
@@ -105,14 +105,8 @@ class Attempt:
         )
         decision_id = self.new_id("dec")
         decision = decide_manage(self.policy(), question)
-        if isinstance(decision, Denied):
-            raise Refusal(
-                decision.reason,
-                decision.detail,
-                policy_ids=decision.policy_ids,
-                decision_id=decision_id,
-                sentence=decision.sentence,
-            )
+        if isinstance(decision, Deny):
+            raise decision.refusal(decision_id)
         return Decided(id=decision_id, policies=decision.policy_ids, bundle=decision.bundle_digest)
 
     def commit(self, item: Item) -> Committed:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from broker.operations.attempt import Attempt
+from broker.operations.attempt import Attempt, Visit
 from broker.operations.calls import ReadCall, SignedCheckpoint
-from broker.policy.decide import Target
+from broker.policy.decision import Target, TargetKind
 from broker.store.interface import Store, StoredCheckpoint
 
 
@@ -47,17 +47,9 @@ class ReadCheckpoint:
 
     def __call__(self, call: ReadCall) -> SignedCheckpoint:
         """Return a checkpoint of everything committed before the call."""
-        log = self.sign.store.log_id
+        return self.attempt(call.context, "get_checkpoint", self._read)
 
-        def read() -> SignedCheckpoint:
-            newest = self.sign()
-            return SignedCheckpoint(note=newest.note, size=newest.size)
-
-        return self.attempt(
-            call.context,
-            "get_checkpoint",
-            lambda visit: (
-                self.attempt.allowed(visit, "broker.checkpoint.read", Target(kind="log", id=log, tenant="")),
-                read(),
-            )[1],
-        )
+    def _read(self, visit: Visit) -> SignedCheckpoint:
+        self.attempt.allowed(visit, "broker.checkpoint.read", Target(kind=TargetKind.LOG, id="audit"))
+        newest = self.sign()
+        return SignedCheckpoint(note=newest.note, size=newest.size)

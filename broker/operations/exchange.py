@@ -19,7 +19,8 @@ from broker.operations.calls import ExchangeAnswer, ExchangeCall
 from broker.operations.gate import Gate
 from broker.operations.record import Recorder, caller_of, commit, source_of
 from broker.operations.status_indexes import StatusIndexes
-from broker.policy.decide import Deny, Hold, Permit, Question, decide
+from broker.policy.decide import decide
+from broker.policy.decision import Deny, Hold, Permit, Question
 from broker.store.interface import (
     ActivePolicy as StillActive,
 )
@@ -166,19 +167,11 @@ class Exchange:
             tenant=work.task.tenant if work.task else "",
         )
         decision = decide(policy, question)
-        decided = Decided(
-            id=self.new_id("dec"), policies=decision.policy_ids, bundle=decision.bundle_digest
-        )
+        decided = Decided(id=self.new_id("dec"), policies=decision.policy_ids, bundle=decision.bundle_digest)
         work.decided = decided
         match decision:
             case Deny() | Hold():
-                raise Refusal(
-                    decision.reason,
-                    decision.detail,
-                    policy_ids=decision.policy_ids,
-                    decision_id=decided.id,
-                    sentence=decision.sentence,
-                )
+                raise decision.refusal(decided.id)
             case Permit():
                 work.tenant = decision.terms.tenant
                 work.credential = self._credential(work, work.principal, decision, decided)

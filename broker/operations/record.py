@@ -100,9 +100,7 @@ class Recorder:
         if items:
             commit(self.store, items)
 
-    def request_refused(
-        self, *, now: datetime, caller: Caller, operation: str, refusal: Refusal
-    ) -> Entry | None:
+    def request_refused(self, *, now: datetime, caller: Caller, operation: str, refusal: Refusal) -> Entry | None:
         """Return the entry of a refused request that is not an exchange."""
         event = RequestRefused(
             at=now, caller=caller, operation=operation, reason=refusal.reason.name, detail=refusal.detail

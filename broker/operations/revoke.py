@@ -7,8 +7,8 @@ from broker.credential.revocation import Revocation, Rule, RuleKind
 from broker.errors import Reason, Refusal
 from broker.operations.attempt import Attempt, Visit
 from broker.operations.calls import Ended, LiftCall, RevokeCall
-from broker.operations.record import ranges_by_audience, position_of
-from broker.policy.decide import Target
+from broker.operations.record import position_of, ranges_by_audience
+from broker.policy.decision import Target, TargetKind
 from broker.store.interface import AddRevocation, Effects, Item, LiftRevocation, RevocationInForce
 
 
@@ -63,7 +63,7 @@ class Revoke:
                 known, tenant = policy.knows("tenant", rule.name) or store.has_live_grants(rule), rule.name
             case RuleKind.POLICY:
                 known = policy.knows("policy", rule.name) or store.has_live_grants(rule)
-        return Target(kind=rule.kind.value, id=rule.name, tenant=tenant), known
+        return Target(kind=TargetKind(rule.kind.value), id=rule.name, tenant=tenant), known
 
 
 _UNKNOWN = {
@@ -102,8 +102,9 @@ class Lift:
 
     def _lift(self, visit: Visit, call: LiftCall) -> Ended:
         revocation = self.attempt.recorder.store.revocation(call.revocation)
+        rule = revocation.rule if revocation else Rule(kind=RuleKind.CREDENTIAL, name="")
         tenant = revocation.tenant if revocation else ""
-        target = Target(kind="revocation", id=call.revocation, tenant=tenant)
+        target = Target(kind=TargetKind(rule.kind.value), id=rule.name, tenant=tenant)
         decided = self.attempt.allowed(visit, "broker.lift_revocation", target)
         if revocation is None:
             raise Refusal(Reason.REVOCATION_UNKNOWN)

@@ -26,7 +26,7 @@ from broker.operations.calls import (
     Snapshot,
     Start,
 )
-from broker.policy.decide import Target
+from broker.policy.decision import Target, TargetKind
 from broker.store.interface import Effects, Item, RevokedRange, StoredEvent
 
 EVENTS_A_PAGE: Final = 256
@@ -55,7 +55,7 @@ def _record_opening(attempt: Attempt, visit: Visit, opening: _Opening) -> None:
     attempt.commit(Item(accepted=lambda _: entry))
 
 
-def _page(attempt: Attempt, visit: Visit, place: Place, start: int, stop: int, size: int) -> Page:  # noqa: PLR0913
+def _page(attempt: Attempt, visit: Visit, place: Place, start: int, stop: int, size: int) -> Page:
     return Page(
         start=start,
         stop=stop,
@@ -88,8 +88,7 @@ class ReadRevocations:
     def _read(self, visit: Visit, call: RevocationPageCall) -> RevocationPage:
         reader = str(visit.principal.spiffe_id)
         is_service = self.attempt.policy().service(reader) is not None
-        kind = "service" if is_service else "agent"
-        target = Target(kind=kind, id=reader, tenant="")
+        target = Target(kind=TargetKind.SERVICE if is_service else TargetKind.AGENT, id=reader)
         decided = self.attempt.allowed(visit, "broker.revocations.follow", target)
         store = self.attempt.recorder.store
         view = {"audience": reader} if is_service else {"agent": reader}
@@ -141,9 +140,7 @@ class ReadAudit:
     def _read(self, visit: Visit, call: AuditPageCall) -> AuditPage:
         store = self.attempt.recorder.store
         decided = self._authorise(visit, call)
-        place = Place(
-            log=store.log_id, stream="audit", reader=str(visit.principal.spiffe_id), view=_view(call.filter)
-        )
+        place = Place(log=store.log_id, stream="audit", reader=str(visit.principal.spiffe_id), view=_view(call.filter))
         size = store.size()
         start = size if call.start is Start.END else 0
         if call.cursor:
@@ -158,9 +155,7 @@ class ReadAudit:
 
     def _authorise(self, visit: Visit, call: AuditPageCall) -> Decided:
         """A filter by tenant asks for that tenant's events; anything else asks for the whole log."""
-        tenant = call.filter.tenant
-        log = self.attempt.recorder.store.log_id
-        target = Target(kind="tenant", id=tenant, tenant=tenant) if tenant else Target(kind="log", id=log, tenant="")
+        target = Target(kind=TargetKind.LOG, id="audit", tenant=call.filter.tenant)
         decided = self.attempt.allowed(visit, "broker.audit.read", target)
         return self.attempt.allowed(visit, "broker.audit.read_personal", target) if call.personal else decided
 

@@ -7,8 +7,8 @@ from broker.audit.event import Caller, Decided, Entry, TaskBegun, TaskEnded
 from broker.errors import Reason, Refusal
 from broker.operations.attempt import Attempt, Clock, Visit
 from broker.operations.calls import BeginTaskCall, Ended, EndTaskCall
-from broker.operations.record import Recorder, commit, ranges_by_audience, position_of
-from broker.policy.decide import Target
+from broker.operations.record import Recorder, commit, position_of, ranges_by_audience
+from broker.policy.decision import Target, TargetKind
 from broker.store.interface import AddTask, Effects, EndTask, Guard, Item, NotRevoked, TaskAlive
 from broker.task import Task
 
@@ -30,7 +30,7 @@ class BeginTask:
         agent = self.attempt.policy().agent(agent_id)
         if agent is None:
             raise Refusal(Reason.PRINCIPAL_UNKNOWN)
-        if not agent.has_owners:
+        if not agent.owned:
             raise Refusal(Reason.AGENT_WITHOUT_OWNER)
         if call.purpose not in agent.purposes:
             raise Refusal(Reason.PURPOSE_REFUSED)
@@ -39,7 +39,7 @@ class BeginTask:
             raise Refusal(Reason.TENANT_REQUIRED)
         if tenant not in agent.tenants:
             raise Refusal(Reason.TENANT_REFUSED)
-        decided = self.attempt.allowed(visit, "broker.task.begin", Target(kind="tenant", id=tenant, tenant=tenant))
+        decided = self.attempt.allowed(visit, "broker.task.begin", Target(kind=TargetKind.TENANT, id=tenant))
         lifetime = call.lifetime or self.default_lifetime
         if lifetime > self.maximum_lifetime:
             raise Refusal(Reason.TASK_DEADLINE_REFUSED, f"at most {self.maximum_lifetime}")
@@ -85,7 +85,7 @@ class FinishTask:
         if task is None or task.agent != agent:
             raise Refusal(Reason.TASK_UNKNOWN)
         decided = self.attempt.allowed(
-            visit, "broker.task.end", Target(kind="task", id=task.id, tenant=task.tenant)
+            visit, "broker.task.end", Target(kind=TargetKind.TASK, id=task.id, tenant=task.tenant)
         )
         guard = TaskAlive(task=task.id, agent=agent, now=visit.now)
         item = _ending(self.attempt.recorder, task, visit.caller, "ended", visit.now, guard, decided=decided)

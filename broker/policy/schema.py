@@ -6,7 +6,6 @@ holds, says whether it does.
 """
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Final
@@ -181,15 +180,14 @@ def _context_type(kind: ActionClass) -> str:
     return f"{{ {', '.join(members)} }}"
 
 
-def known_names(register: Register, actions: Mapping[str, Action]) -> dict[str, Iterable[str]]:
-    """Return, for each built-in Cedar type, the ids that a policy may name."""
+def known_names(register: Register) -> dict[str, frozenset[str]]:
+    """Return, for each Cedar type whose entities the bundle lists, the ids that a policy may name."""
     return {
-        "Agent": register.agents.keys(),
-        "Service": register.services.keys(),
-        "Operator": register.operators.keys(),
-        "Tenant": register.tenants,
+        "Agent": frozenset(register.agents),
+        "Service": frozenset(register.services),
+        "Operator": frozenset(register.operators),
+        "Tenant": frozenset(register.tenants),
         "Role": register.roles,
-        "Sensitivity": tuple(level.name.lower() for level in Level),
-        "ResourceSet": tuple(f"{tenant}/{entry.name}" for entry in register.sets.values() for tenant in entry.tenants),
-        "Action": (*actions, *(kind.value for kind in ActionClass)),
+        "Sensitivity": frozenset(level.name.lower() for level in Level),
+        RESOURCE_SET: frozenset(f"{tenant}/{entry.name}" for entry in register.sets.values() for tenant in entry.tenants),
     }

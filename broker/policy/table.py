@@ -22,13 +22,13 @@ class Table:
         self._values = values
         self._file = file
         self._name = name
-        self._line = line
+        self.line = line
         self._found = found
         self._read: set[str] = set()
 
     def problem(self, sentence: str) -> None:
         """Note a problem of this table."""
-        self._found.add(self._file, f"{self._name}: {sentence}", line=self._line)
+        self._found.add(self._file, f"{self._name}: {sentence}", line=self.line)
 
     def has(self, key: str) -> bool:
         """Whether the key stands in the table."""
@@ -95,9 +95,17 @@ class Table:
             return ()
         where = f"{self._name}, {key}"
         return tuple(
-            Table(values, file=self._file, name=f"{where} {number}", line=self._line, found=self._found)
+            Table(values, file=self._file, name=f"{where} {number}", line=self.line, found=self._found)
             for number, values in enumerate(inner, 1)
         )
+
+    def inner(self, key: str) -> "Table":
+        """Return a table within this one."""
+        value = self.value(key)
+        if not isinstance(value, dict):
+            self.problem(f"{key} must be a table such as {{ name = ... }}")
+            value = {}
+        return Table(value, file=self._file, name=f"{self._name}, {key}", line=self.line, found=self._found)
 
     def done(self) -> None:
         """Refuse, by name, the keys that nobody asked for."""

@@ -5,16 +5,69 @@ way. Guards, writes and events of one item stand in the same transaction; a guar
 refusal event is written in the writes' place, and harms no neighbour. Positions have no gaps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from broker.audit.event import Entry, Opening
+from broker.audit.entry import Opening
 from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation, Rule
-from broker.errors import Reason
+from broker.store.items import (
+    ActivatePolicy,
+    ActivePolicy,
+    AddGrant,
+    AddRevocation,
+    AddTask,
+    Answer,
+    Committed,
+    Effects,
+    EndTask,
+    Guard,
+    Item,
+    LiftRevocation,
+    NotRevoked,
+    PutKey,
+    Rejected,
+    RequestUnused,
+    RevocationInForce,
+    RevokedCredential,
+    StoredKey,
+    TaskAlive,
+    TaskOpen,
+    Write,
+)
 from broker.task import Task
+
+__all__ = [
+    "ActivatePolicy",
+    "ActivePolicy",
+    "AddGrant",
+    "AddRevocation",
+    "AddTask",
+    "Answer",
+    "Committed",
+    "Effects",
+    "EndTask",
+    "Guard",
+    "Item",
+    "LiftRevocation",
+    "NotRevoked",
+    "PutKey",
+    "Rejected",
+    "RequestUnused",
+    "RevocationInForce",
+    "RevokedCredential",
+    "RevokedRange",
+    "Store",
+    "StoreUnavailable",
+    "StoredCheckpoint",
+    "StoredEvent",
+    "StoredKey",
+    "TaskAlive",
+    "TaskOpen",
+    "Write",
+]
 
 
 class StoreUnavailable(Exception):
@@ -24,181 +77,6 @@ class StoreUnavailable(Exception):
     whole, never in part. Messages hold no value from an item.
     """
 
-
-# --- guards: checked inside the transaction -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotRevoked:
-    """No rule in force covers this, and the credential, when one is named, was not ended by an earlier rule or task.
-
-    Refused with AGENT_, TENANT_, TASK_, POLICY_ or CREDENTIAL_REVOKED; the first in this order.
-    """
-
-    agent: str
-    tenant: str
-    task: str
-    policy_ids: tuple[str, ...]
-    credential_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskAlive:
-    """The task exists, is this agent's, has not ended, and its deadline lies after `now`.
-
-    Refused with TASK_UNKNOWN, TASK_ENDED or TASK_DEADLINE_PASSED.
-    """
-
-    task: str
-    agent: str
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskOpen:
-    """The task exists and has not been ended, whatever its deadline. Refused with TASK_UNKNOWN or TASK_ENDED.
-
-    For whoever ends tasks at their deadline: of two ends of one task, one is recorded.
-    """
-
-    task: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestUnused:
-    """The caller has not used this request id. Refused with REQUEST_ID_REUSED."""
-
-    agent: str
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevocationInForce:
-    """The revocation exists and was not lifted. Refused with REVOCATION_UNKNOWN."""
-
-    revocation_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActivePolicy:
-    """The active bundle is still the one that decided. Refused with POLICY_UNAVAILABLE."""
-
-    digest: str
-
-
-Guard: TypeAlias = NotRevoked | TaskAlive | TaskOpen | RequestUnused | RevocationInForce | ActivePolicy
-
-# --- writes -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddGrant:
-    """Remember a grant until it expires (and its request id, when it has one; guard it with RequestUnused)."""
-
-    grant: Grant
-    request_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddTask:
-    """Remember a begun task."""
-
-    task: Task
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndTask:
-    """Mark a task ended and revoke its live credentials."""
-
-    task: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddRevocation:
-    """Put a rule in force and revoke the live credentials that it covers."""
-
-    revocation: Revocation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiftRevocation:
-    """Take a rule out of force."""
-
-    revocation_id: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutKey:
-    """Set the state of a key in the ring; `state` is "next", "current", "retired" or "removed"."""
-
-    key: "StoredKey"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActivatePolicy:
-    """Make a bundle the active one."""
-
-    digest: str
-
-
-Write: TypeAlias = AddGrant | AddTask | EndTask | AddRevocation | LiftRevocation | PutKey | ActivatePolicy
-
-# --- items and answers --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevokedCredential:
-    """A live credential that a write revoked."""
-
-    credential_id: str
-    agent: str
-    audience: str
-    status_index: int
-    expires_at: datetime
-
-
-Effects: TypeAlias = tuple[RevokedCredential, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """One thing to commit.
-
-    Attributes:
-        guards: all must hold, in this order; the first that does not gives the reason.
-        writes: applied in order when they do.
-        accepted: makes the event's entry from what the writes revoked. None: nothing to record.
-        refused: makes the refusal's entry; None, or an answer of None: nothing to record (it is counted elsewhere).
-
-    `accepted` and `refused` are called inside the transaction: they do nothing but make the entry, and do not raise. An
-    item whose writes revoke credentials has an `accepted`.
-    """
-
-    guards: tuple[Guard, ...] = ()
-    writes: tuple[Write, ...] = ()
-    accepted: Callable[[Effects], Entry] | None = None
-    refused: Callable[[Reason], Entry | None] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Committed:
-    """The item's writes and its event are durable. Position of the event, or None when there was none."""
-
-    position: int | None
-    revoked: Effects
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected:
-    """A guard did not hold; nothing of the item was written but its refusal event."""
-
-    reason: Reason
-    position: int | None
-
-
-Answer: TypeAlias = Committed | Rejected
 
 # --- what is read -------------------------------------------------------------------------------------------------
 
@@ -220,24 +98,6 @@ class RevokedRange:
     at: datetime
     rule: str
     credentials: tuple[RevokedCredential, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredKey:
-    """A key of the ring, as far as the store knows it: never a private key.
-
-    Attributes:
-        kid: RFC 7638 thumbprint.
-        public_jwk: RFC 7517 JSON as text.
-        state: "next", "current", "retired" or "removed".
-        since: when it took this state, UTC.
-
-    """
-
-    kid: str
-    public_jwk: str
-    state: str
-    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,7 +134,9 @@ class Store(Protocol):
     def revoked_in(self, start: int, stop: int, *, audience: str = "", agent: str = "") -> Sequence[RevokedRange]:
         """Return what events of [start, stop) revoked for one audience or one agent, in order."""
 
-    def revoked_now(self, now: datetime, *, audience: str = "", agent: str = "") -> tuple[int, Sequence[RevokedCredential]]:
+    def revoked_now(
+        self, now: datetime, *, audience: str = "", agent: str = ""
+    ) -> tuple[int, Sequence[RevokedCredential]]:
         """Return the log's size and, at that size, all revoked credentials that have not expired, for one reader."""
 
     def reserve_indexes(self, audience: str, count: int) -> range:

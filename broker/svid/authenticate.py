@@ -1,8 +1,8 @@
 """Evidence, trust bundles and the time give a principal, or a refusal.
 
-Nothing that TLS or gRPC verified is relied on. gRPC knows one pool of roots, so every federated authority could vouch for
-every name; it goes on serving a connection or resumes a session after the SVID's end; and it accepts leaves that may sign.
-Hence the whole judgement is made here, on every call.
+Nothing that TLS or gRPC verified is relied on. gRPC knows one pool of roots, so every federated authority could
+vouch for every name; it goes on serving a connection, or resumes a session, after the SVID's end; and it accepts leaves
+that may sign. Hence the whole judgement is made here, on every call.
 """
 
 from collections import OrderedDict
@@ -35,9 +35,9 @@ class _PathKey:
 class SvidVerifier:
     """Verifies X.509-SVIDs of callers and of servers; remembers what it has verified.
 
-    Only what cannot change is remembered: the form of the very bytes presented, and that a path from them to a bundle exists.
-    The time, and the epoch of the bundles, are looked at on every call. One verifier judges by the bundles of one source,
-    because epochs of different sources cannot be compared. Threads may share a verifier.
+    Only what cannot change is remembered: the form of the very bytes presented, and that a path from them to a bundle
+    exists. The time, and the epoch of the bundles, are looked at on every call. One verifier judges by the bundles of
+    one source, because epochs of different sources cannot be compared. Threads may share a verifier.
     """
 
     def __init__(self, *, remembered: int = REMEMBERED) -> None:
@@ -59,7 +59,7 @@ class SvidVerifier:
             Refusal: an SVID_* reason, or TRUST_UNAVAILABLE.
 
         """
-        # 1. Form: exactly one URI SAN, a strict SPIFFE ID with a path, a leaf that cannot sign (X509-SVID 2, 3.1, 4, 5.2).
+        # 1. Form: one URI SAN, a strict SPIFFE ID with a path, a leaf that cannot sign (X509-SVID 2, 3.1, 4, 5.2).
         svid = self._form(leaf, chain)
         if isinstance(svid, Refusal):
             raise Refusal(svid.reason, svid.detail)  # anew: a remembered one would gather tracebacks
@@ -137,9 +137,10 @@ def _verify_path(svid: UnverifiedSvid, bundles: TrustBundles, now: datetime) -> 
         raise Refusal(Reason.SVID_TRUST_DOMAIN_UNKNOWN)
     # The client verifier serves for servers as well: the server verifier would demand a DNS name, an SVID carries both
     # purposes (X509-SVID 4.4), and the name that counts is the SPIFFE ID.
-    builder = verification.PolicyBuilder().store(verification.Store(authorities)).time(now).max_chain_depth(MAX_CHAIN_DEPTH)
     try:
-        verified = builder.build_client_verifier().verify(svid.leaf, list(svid.intermediates))
+        store = verification.Store(list(authorities))
+        policy = verification.PolicyBuilder().store(store).time(now).max_chain_depth(MAX_CHAIN_DEPTH)
+        verified = policy.build_client_verifier().verify(svid.leaf, list(svid.intermediates))
     except Exception as error:
         # VerificationError, and whatever a parser raises on the way: see examine().
         raise Refusal(Reason.SVID_CHAIN_INVALID, type(error).__name__) from error

@@ -1,6 +1,7 @@
 """The form of an X.509-SVID: everything that can be judged from the certificates alone, without bundle and clock.
 
-Parsing strangers' certificates is bounded here: in bytes, in number and in key size, before anything is computed with them.
+Parsing strangers' certificates is bounded here, in bytes, in number and in key size, before anything is computed with
+them.
 """
 
 import base64
@@ -68,8 +69,8 @@ def examine(leaf: bytes, chain: bytes) -> UnverifiedSvid:
     except Refusal:
         raise
     except Exception as error:
-        # Extensions are parsed on access, and a broken one raises whatever its parser does (ValueError, DuplicateExtension,
-        # InvalidVersion, UnsupportedAlgorithm, ...): a stranger's certificate must end in a refusal, not in a defect.
+        # Extensions are parsed on access, and a broken one raises whatever its parser does (ValueError,
+        # DuplicateExtension, UnsupportedAlgorithm, ...): a stranger's certificate ends in a refusal, not in a defect.
         raise Refusal(Reason.SVID_MALFORMED, type(error).__name__) from error
 
 

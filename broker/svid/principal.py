@@ -14,10 +14,10 @@ class Evidence:
     """What the peer of a TLS connection presented. Nothing in it has been verified by us.
 
     gRPC's auth context holds exactly this (measured on grpcio 1.85.1): `x509_pem_cert` is one value, the leaf alone.
-    `x509_pem_cert_chain` is one value with every FURTHER certificate the peer sent, in the order sent and without the leaf;
-    the key is absent when the peer sent only its leaf. A root that the peer sends along is in it. `ssl_tls_version` is
-    "TLSv1.3", `ssl_session_reused` is "true" or "false". `peer_spiffe_id` must not be used: gRPC fills it in for a CA
-    certificate as well, and for IDs that another trust domain's authority has signed.
+    `x509_pem_cert_chain` is one value with every FURTHER certificate the peer sent, in the order sent and without the
+    leaf; the key is absent when the peer sent only its leaf. A root that the peer sends along is in it.
+    `ssl_tls_version` is "TLSv1.3", `ssl_session_reused` is "true" or "false". `peer_spiffe_id` must not be used: gRPC
+    fills it in for a CA certificate as well, and for IDs that another trust domain's authority has signed.
 
     Attributes:
         leaf: PEM of the leaf; empty when the peer presented no certificate.

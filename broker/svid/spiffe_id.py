@@ -1,7 +1,7 @@
 """A SPIFFE ID by the standard's grammar and nothing more.
 
-The rules are those of SPIFFE-ID sections 2, 2.1 (trust domain name), 2.2 (path) and 2.3 (length). The parser works on the
-text as it stands: it never decodes, folds case or normalises, so two different texts are two different IDs.
+The rules are those of SPIFFE-ID sections 2, 2.1 (trust domain name), 2.2 (path) and 2.3 (length). The parser works on
+the text as it stands: it never decodes, folds case or normalises, so two different texts are two different IDs.
 """
 
 import string
@@ -72,7 +72,7 @@ def _parts(text: str) -> tuple[str, str]:
 
 
 def _check_trust_domain(name: str) -> None:
-    # The set holds no ":", "@", "?", "#" or "%": so there is neither port, userinfo, query, fragment nor percent-encoding.
+    # The set holds no ":", "@", "?", "#" or "%": neither port, userinfo, query, fragment nor percent-encoding.
     if not name:
         raise _invalid("no trust domain")
     if len(name) > MAX_TRUST_DOMAIN_LENGTH:

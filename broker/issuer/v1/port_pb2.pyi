@@ -357,30 +357,32 @@ class Evidence(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LEAF_FIELD_NUMBER: _builtins.int
-    INTERMEDIATES_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
     TLS_VERSION_FIELD_NUMBER: _builtins.int
+    SESSION_REUSED_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     leaf: _builtins.bytes
-    """The leaf certificate, DER; empty when none was presented."""
+    """PEM of the leaf certificate; empty when none was presented."""
+    chain: _builtins.bytes
+    """PEM of the further certificates as they were sent, without the leaf; may be empty."""
     tls_version: _builtins.str
-    """The TLS version as the door's TLS library names it."""
+    """The TLS version as gRPC names it."""
+    session_reused: _builtins.bool
+    """Whether the TLS session was resumed."""
     source: _builtins.str
     """Address of the peer; personal."""
-    @_builtins.property
-    def intermediates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """The intermediates as they were sent, DER, without the leaf; at most 16."""
-
     def __init__(
         self,
         *,
         leaf: _builtins.bytes = ...,
-        intermediates: _abc.Iterable[_builtins.bytes] | None = ...,
+        chain: _builtins.bytes = ...,
         tls_version: _builtins.str = ...,
+        session_reused: _builtins.bool = ...,
         source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["intermediates", b"intermediates", "leaf", b"leaf", "source", b"source", "tls_version", b"tls_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "leaf", b"leaf", "session_reused", b"session_reused", "source", b"source", "tls_version", b"tls_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

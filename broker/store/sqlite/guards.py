@@ -1,5 +1,6 @@
 """Guards: whether an item may be written, asked inside the transaction that writes it."""
 
+# ruff: noqa: S608 - only constants of this package are joined into queries; values are always bound
 import sqlite3
 from collections.abc import Iterable
 from typing import Final
@@ -52,10 +53,7 @@ def _refusal(connection: sqlite3.Connection, guard: Guard) -> Reason | None:
         case TaskAlive():
             return _task_over(connection, guard)
         case TaskOpen():
-            row = connection.execute("SELECT ended_at FROM task WHERE id = ?", (guard.task,)).fetchone()
-            if row is None:
-                return Reason.TASK_UNKNOWN
-            return None if row[0] is None else Reason.TASK_ENDED
+            return _task_ended(connection, guard)
         case RequestUnused():
             # The literal lets the partial index answer.
             used = connection.execute(
@@ -88,6 +86,13 @@ def _revoked(connection: sqlite3.Connection, guard: NotRevoked) -> Reason | None
         if connection.execute(query, (guard.credential_id,)).fetchone():
             return Reason.CREDENTIAL_REVOKED
     return None
+
+
+def _task_ended(connection: sqlite3.Connection, guard: TaskOpen) -> Reason | None:
+    row = connection.execute("SELECT ended_at FROM task WHERE id = ?", (guard.task,)).fetchone()
+    if row is None:
+        return Reason.TASK_UNKNOWN
+    return None if row[0] is None else Reason.TASK_ENDED
 
 
 def _task_over(connection: sqlite3.Connection, guard: TaskAlive) -> Reason | None:

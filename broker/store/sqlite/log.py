@@ -8,8 +8,8 @@ from broker.audit.entry import Entry
 from broker.audit.tree import Frontier, leaf_hash
 from broker.store.interface import StoreUnavailable
 
-# The largest subtree that ends at each position of this stride is kept, so that a frontier is rebuilt from O(log n) rows
-# and fewer leaves than the stride.
+# The largest subtree that ends at each position of this stride is kept, so that a frontier is rebuilt from O(log n)
+# rows and fewer leaves than the stride.
 STRIDE: Final = 256
 
 
@@ -47,9 +47,10 @@ def verify_tail(connection: sqlite3.Connection, acknowledged: Frontier | None) -
         raise StoreUnavailable("the log's tail does not end at its last event: the store is damaged")
     if _rebuild(connection, tail.size) != tail:
         raise StoreUnavailable("the log's tail does not match its last events: the store is damaged")
-    if acknowledged is not None:
-        if tail.size < acknowledged.size or _rebuild(connection, acknowledged.size) != acknowledged:
-            raise StoreUnavailable("the store has lost entries that were acknowledged: was it restored from a backup?")
+    if acknowledged is None:
+        return tail
+    if tail.size < acknowledged.size or _rebuild(connection, acknowledged.size) != acknowledged:
+        raise StoreUnavailable("the store has lost entries that were acknowledged: was it restored from a backup?")
     return tail
 
 

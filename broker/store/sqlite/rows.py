@@ -18,7 +18,7 @@ GRANT: Final = (
     " status_index, policies, issued_at, expires_at, use"
 )
 TASK: Final = "id, agent, begun_by, tenant, purpose, conversation, begun_at, deadline, ended_at"
-REVOCATION: Final = "id, rule, at, by"
+REVOCATION: Final = "id, rule, tenant, at, by"
 REVOKED: Final = "credential, agent, audience, status_index, expires_at"
 KEY: Final = "kid, public_jwk, state, since"
 
@@ -107,8 +107,8 @@ def to_task(row: Row) -> Task:
 
 def to_revocation(row: Row) -> Revocation:
     """Return the revocation of a row with the columns `REVOCATION`."""
-    identity, rule, at, by = row
-    return Revocation(id=identity, rule=to_rule(rule), at=to_time(at), by=by)
+    identity, rule, tenant, at, by = row
+    return Revocation(id=identity, rule=to_rule(rule), tenant=tenant, at=to_time(at), by=by)
 
 
 def to_revoked(row: Row) -> RevokedCredential:

@@ -40,7 +40,7 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> 
     newest = migrations[-1].version
     if version > newest:
         raise StoreUnavailable(
-            f"the store has schema {version}, this release knows {newest}: start the release that wrote it, or a later one",
+            f"the store has schema {version}, this release knows {newest}: start the release that wrote it",
         )
     for migration in migrations:
         if migration.version > version:

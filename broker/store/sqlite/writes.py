@@ -1,5 +1,6 @@
 """Writes: what an item changes, and which live credentials end with it."""
 
+# ruff: noqa: S608 - only constants of this package are joined into queries; values are always bound
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -56,8 +57,9 @@ def apply(connection: sqlite3.Connection, writes: Sequence[Write], position: int
                 )
                 revoked += _expand(connection, Rule(kind=RuleKind.TASK, name=write.task), write.at, position)
             case AddRevocation(revocation=revocation):
-                row = (revocation.id, from_rule(revocation.rule), from_time(revocation.at), revocation.by)
-                connection.execute("INSERT INTO revocation (id, rule, at, by) VALUES (?, ?, ?, ?)", row)
+                identity, rule = revocation.id, revocation.rule
+                row = (identity, from_rule(rule), revocation.tenant, from_time(revocation.at), revocation.by)
+                connection.execute("INSERT INTO revocation VALUES (?, ?, ?, ?, ?)", row)
                 revoked += _expand(connection, revocation.rule, revocation.at, position)
             case _:
                 _put(connection, write)
@@ -127,9 +129,6 @@ def _expand(
     connection.executemany(
         "INSERT INTO revoked (position, at, rule, credential, agent, audience, status_index, expires_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            (position, from_time(at), rule.kind.value, *astuple(each)[:-1], from_time(each.expires_at))
-            for each in found
-        ),
+        ((position, from_time(at), rule.kind.value, *astuple(each)[:-1], from_time(each.expires_at)) for each in found),
     )
     return found

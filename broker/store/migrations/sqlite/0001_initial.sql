@@ -86,10 +86,11 @@ CREATE TABLE granted_policy (
 
 -- Revocation rules in force: kind, a space, and the name.
 CREATE TABLE revocation (
-    id   TEXT    PRIMARY KEY,
-    rule TEXT    NOT NULL,
-    at   INTEGER NOT NULL,
-    by   TEXT    NOT NULL
+    id     TEXT    PRIMARY KEY,
+    rule   TEXT    NOT NULL,
+    tenant TEXT    NOT NULL,
+    at     INTEGER NOT NULL,
+    by     TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX revocation_rule ON revocation (rule);
 

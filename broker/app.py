@@ -1,0 +1,232 @@
+"""The composition root of the server: the only file that builds it. Opens in order, closes in reverse."""
+
+import asyncio
+import os
+import resource
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib.metadata import version
+from typing import Final
+
+import structlog
+from pyroaring import BitMap
+
+from broker.audit.checkpoint import Checkpoint, VerifierKey, sign
+from broker.audit.event import BrokerStarted
+from broker.credential.keys import KeySettings
+from broker.credential.source import CheckpointSigner, KeyFileError, Signers, open_signers
+from broker.issuer.batch import Chore, Worker
+from broker.issuer.changes import Changes
+from broker.issuer.client import RemoteIssuer
+from broker.issuer.local import LocalIssuer, Verbs
+from broker.issuer.port import Change, Issuer, State
+from broker.issuer.server import serve_link
+from broker.link.credentials import server_credentials
+from broker.link.source import IdentitySource, IdentityUnavailable
+from broker.operations.attempt import Attempt
+from broker.operations.checkpoint import ReadCheckpoint, SignCheckpoint
+from broker.operations.exchange import Exchange
+from broker.operations.gate import Gate
+from broker.operations.keys import Keys, ReadKeySet
+from broker.operations.policy import ActiveBundle
+from broker.operations.record import Recorder, RefusalMeter, commit
+from broker.operations.revoke import Lift, Revoke
+from broker.operations.status_indexes import StatusIndexes
+from broker.operations.subscribe import ReadAudit, ReadRevocations
+from broker.operations.task import BeginTask, ExpireTasks, FinishTask
+from broker.policy.source import PolicySource
+from broker.server.door import Door, DoorSettings
+from broker.settings import ConfigurationProblem, Settings
+from broker.store.interface import Item, StoreUnavailable
+from broker.store.sqlite import SqliteStore
+from broker.supervisor import Control
+from broker.svid.authenticate import Authenticator
+from broker.svid.principal import TrustBundles
+from broker.svid.spiffe_id import SpiffeId
+
+CONFIGURATION: Final = 78
+UNAVAILABLE: Final = 69
+LONGEST_CREDENTIAL: Final = timedelta(hours=24)
+
+_log = structlog.get_logger(__name__)
+
+
+def now() -> datetime:
+    """Return the time, UTC. The server's one clock."""
+    return datetime.now(UTC)
+
+
+def new_id(prefix: str) -> str:
+    """Return prefix_ and a UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, 74 random ones."""
+    value = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    digits = f"{value:032x}"
+    return f"{prefix}_{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def harden() -> None:
+    """Leave no key in a core file; as root nobody else's debugger either (as a user it would break attestation)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+@asynccontextmanager
+async def open_identity(settings: Settings) -> AsyncIterator[IdentitySource]:
+    """Open the supply of the broker's own SVID and of all trust bundles.
+
+    Raises:
+        IdentityUnavailable: the SPIRE agent does not answer, or has no entry for this process.
+
+    """
+    source = await IdentitySource.open(
+        socket=settings.workload_api.socket,
+        spiffe_id=settings.broker.spiffe_id,
+        hint=None,
+        timeout=settings.workload_api.timeout.total_seconds(),
+    )
+    try:
+        yield source
+    finally:
+        await asyncio.to_thread(source.close)
+
+
+@asynccontextmanager
+async def open_issuer(settings: Settings, identity: IdentitySource) -> AsyncIterator[LocalIssuer]:
+    """Open keys, store and policy, and start the worker.
+
+    Raises:
+        KeyFileError: the keys' directory is not safe.
+        StoreUnavailable: the store cannot be opened.
+        Refusal: what must be recorded at the start could not be.
+
+    """
+    signers = open_signers(settings.keys.dir)
+    store = SqliteStore(settings.store.path, log_id=new_id("log"), cursor_key=os.urandom(32))
+    try:
+        issuer = _compose(settings, identity, signers, store)
+        issuer.worker.start()
+        try:
+            yield issuer
+        finally:
+            await asyncio.to_thread(issuer.worker.stop)
+    finally:
+        store.close()
+
+
+def _compose(settings: Settings, identity: IdentitySource, signers: Signers, store: SqliteStore) -> LocalIssuer:
+    recorder = Recorder(store=store, salt=lambda: os.urandom(32), meter=RefusalMeter())
+    policy = ActiveBundle(source=PolicySource(settings.policy.dir), recorder=recorder, clock=now)
+    gate = Gate(
+        authenticator=Authenticator(own_id=SpiffeId.parse(settings.broker.spiffe_id)),
+        trust=identity.bundles,
+        store=store,
+    )
+    attempt = Attempt(gate=gate, recorder=recorder, policy=policy, clock=now, new_id=new_id)
+    verifier_key = VerifierKey(name=f"{settings.broker.origin}/{store.log_id}", public_key=signers.checkpoint.public)
+    keys = Keys(
+        issuer=settings.broker.issuer,
+        checkpoint_key=verifier_key.to_text(),
+        private=signers,
+        recorder=recorder,
+        settings=KeySettings(
+            period=settings.keys.rotate_every, lead=settings.keys.publish_ahead, retention=LONGEST_CREDENTIAL
+        ),
+        clock=now,
+    )
+    checkpoints = SignCheckpoint(store=store, sign=partial(_sign, verifier_key, signers.checkpoint))
+    exchange = Exchange(
+        gate=gate,
+        recorder=recorder,
+        policy=policy,
+        indexes=StatusIndexes(store=store),
+        mint=keys.mint,
+        clock=now,
+        new_id=new_id,
+    )
+    feed = Changes()
+    epoch = Epoch(policy=policy, keys=keys, trust=identity.bundles)
+    _record_start(recorder, settings)
+    policy.refresh()
+    keys.refresh()
+    worker = Worker(
+        exchange=exchange,
+        chores=_chores(settings, recorder, policy, keys, checkpoints),
+        after=lambda: feed.publish(Change(size=store.size(), epoch=epoch())),
+    )
+    return LocalIssuer(
+        worker=worker,
+        verbs=_verbs(settings, attempt, keys, checkpoints),
+        feed=feed,
+        current_state=lambda: State(
+            size=store.size(),
+            policy_digest=policy.digest,
+            policy_problem=policy.problem,
+            spiffe_id=settings.broker.spiffe_id,
+        ),
+    )
+
+
+def _sign(key: VerifierKey, signer: CheckpointSigner, size: int, root: bytes) -> str:
+    return sign(Checkpoint(origin=key.name, size=size, root=root), key.public_key, signer)
+
+
+def _record_start(recorder: Recorder, settings: Settings) -> None:
+    event = BrokerStarted(at=now(), spiffe_id=settings.broker.spiffe_id, version=version("spiffe-credential-broker"))
+    entry = recorder.entry(event)
+    commit(recorder.store, [Item(accepted=lambda _: entry)])
+
+
+@dataclass(slots=True, kw_only=True)
+class Epoch:
+    """Rises whenever who may read what may have changed: policy, keys, trust."""
+
+    policy: ActiveBundle
+    keys: Keys
+    trust: Callable[[], TrustBundles]
+    _seen: tuple[str, str, int] | None = None
+    _count: int = 0
+
+    def __call__(self) -> int:
+        """Return the epoch now."""
+        state = (self.policy.digest, self.keys.key_set().digest, self.trust().epoch)
+        if state != self._seen:
+            self._seen, self._count = state, self._count + 1
+        return self._count
+
+
+def _verbs(settings: Settings, attempt: Attempt, keys: Keys, checkpoints: SignCheckpoint) -> Verbs:
+    return Verbs(
+        attempt=attempt,
+        begin_task=BeginTask(
+            attempt=attempt,
+            default_lifetime=settings.tasks.default_lifetime,
+            maximum_lifetime=settings.tasks.maximum_lifetime,
+        ),
+        finish_task=FinishTask(attempt=attempt),
+        revoke=Revoke(attempt=attempt),
+        lift=Lift(attempt=attempt),
+        key_set=ReadKeySet(attempt=attempt, keys=keys),
+        checkpoint=ReadCheckpoint(attempt=attempt, sign=checkpoints),
+        revocations=ReadRevocations(
+            attempt=attempt, key_set=keys.key_set, bitmap=lambda indexes: BitMap(indexes).serialize()
+        ),
+        audit=ReadAudit(attempt=attempt),
+    )
+
+
+def _chores(
+    settings: Settings, recorder: Recorder, policy: ActiveBundle, keys: Keys, checkpoints: SignCheckpoint
+) -> tuple[Chore, ...]:
+    return (
+        Chore(name="expire tasks", seconds=0.5, work=ExpireTasks(recorder=recorder, clock=now)),
+        Chore(name="reload policy", seconds=settings.policy.reload_every.total_seconds(), work=policy.refresh),
+        Chore(name="rotate keys", seconds=1, work=keys.refresh),
+        Chore(name="sign checkpoint", seconds=1, work=checkpoints),
+        Chore(name="count suppressed refusals", seconds=1, work=lambda: recorder.flush_suppressed(now())),
+        Chore(name="forget expired", seconds=60, work=lambda: recorder.store.forget_expired(now())),
+    )

@@ -1,0 +1,310 @@
+"""Calls ⇄ messages of the port. The door encodes, the issuer decodes and trusts nothing of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Final, TypeAlias
+
+from broker.credential.revocation import Rule, RuleKind
+from broker.errors import Reason, Refusal
+from broker.intent import Intent, Json, Level, parse_parameters
+from broker.issuer.convert import (
+    CONVERSION_PROBLEMS,
+    MAX_ID,
+    MAX_NAME,
+    MAX_SPIFFE_ID,
+    MAX_TEXT,
+    Malformed,
+    bounded,
+    decode_context,
+    decode_refusal,
+    decode_resource,
+    encode_context,
+    encode_refusal,
+    encode_resource,
+    to_duration,
+)
+from broker.issuer.port import (
+    AuditFilter,
+    AuditPageCall,
+    BeginTaskCall,
+    EndTaskCall,
+    ExchangeCall,
+    LiftCall,
+    ReadCall,
+    RefusedCall,
+    RevocationPageCall,
+    RevokeCall,
+    Start,
+)
+from broker.issuer.v1 import port_pb2 as v1
+
+MAX_KINDS: Final = 64
+
+_RULE_KINDS: Final[Mapping[RuleKind, v1.RuleKind]] = {
+    RuleKind.CREDENTIAL: v1.RULE_KIND_CREDENTIAL,
+    RuleKind.TASK: v1.RULE_KIND_TASK,
+    RuleKind.AGENT: v1.RULE_KIND_AGENT,
+    RuleKind.TENANT: v1.RULE_KIND_TENANT,
+    RuleKind.POLICY: v1.RULE_KIND_POLICY,
+}
+_RULE_KINDS_BACK: Final = {message: kind for kind, message in _RULE_KINDS.items()}
+_STARTS: Final[Mapping[Start, v1.Start]] = {Start.BEGINNING: v1.START_BEGINNING, Start.END: v1.START_END}
+_STARTS_BACK: Final = {message: start for start, message in _STARTS.items()}
+_LEVELS: Final[Mapping[Level | None, v1.Level]] = {
+    None: v1.LEVEL_UNSPECIFIED,
+    Level.LOW: v1.LEVEL_LOW,
+    Level.MODERATE: v1.LEVEL_MODERATE,
+    Level.HIGH: v1.LEVEL_HIGH,
+}
+_LEVELS_BACK: Final = {message: level for level, message in _LEVELS.items()}
+
+# Need not be the canonical form: the issuer parses the text and makes that form itself. Three times as fast.
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+OneCall: TypeAlias = (
+    BeginTaskCall | EndTaskCall | RevokeCall | LiftCall | ReadCall | RefusedCall | RevocationPageCall | AuditPageCall
+)
+
+
+def json_text(value: Json) -> str:
+    """Return compact JSON text of a value that `parse_parameters` gave."""
+    return _JSON.encode(value)
+
+
+def encode_exchange_call(call: ExchangeCall) -> v1.ExchangeCall:
+    """Return the message of one intent, or of the refusal that stands for it."""
+    asked = call.intent
+    return v1.ExchangeCall(
+        context=encode_context(call.context),
+        intent=_encode_intent(asked) if isinstance(asked, Intent) else None,
+        refusal=encode_refusal(asked) if isinstance(asked, Refusal) else None,
+        lifetime_us=to_duration(call.lifetime),
+        request_id=call.request_id,
+    )
+
+
+def _encode_intent(intent: Intent) -> v1.Intent:
+    return v1.Intent(
+        action=intent.action,
+        resource=encode_resource(intent.resource),
+        parameters=json_text(intent.parameters) if intent.parameters else "",
+        purpose=intent.purpose,
+        audience=intent.audience,
+        task=intent.task,
+        on_behalf_of=intent.on_behalf_of,
+        sensitivity=_LEVELS[intent.sensitivity],
+        risk=_LEVELS[intent.risk],
+    )
+
+
+def decode_exchange_calls(message: v1.ExchangeCalls) -> list[ExchangeCall | Refusal]:
+    """Return the calls; one whose caller cannot even be named stands there as REQUEST_MALFORMED."""
+    return [_decode_or_refuse(call) for call in message.calls]
+
+
+def _decode_or_refuse(message: v1.ExchangeCall) -> ExchangeCall | Refusal:
+    try:
+        return decode_exchange_call(message)
+    except CONVERSION_PROBLEMS:
+        return Refusal(Reason.REQUEST_MALFORMED, "port")
+
+
+def decode_exchange_call(message: v1.ExchangeCall) -> ExchangeCall:
+    """Return one intent to decide. What is wrong with the intent itself stands in its place, to be recorded.
+
+    Raises:
+        Exception: one of CONVERSION_PROBLEMS, for what no honest door sends.
+
+    """
+    return ExchangeCall(
+        context=decode_context(message.context),
+        intent=_decode_asked(message),
+        lifetime=_lifetime(message),
+        request_id=bounded(message.request_id, MAX_ID, "request_id"),
+    )
+
+
+def _decode_asked(message: v1.ExchangeCall) -> Intent | Refusal:
+    match message.WhichOneof("asked"):
+        case "intent":
+            try:
+                return _decode_intent(message.intent)
+            except Refusal as refusal:
+                return refusal
+        case "refusal":
+            return decode_refusal(message.refusal)
+    raise Malformed("asked")
+
+
+def _decode_intent(message: v1.Intent) -> Intent:
+    return Intent(
+        action=message.action,
+        resource=decode_resource(message.resource),
+        parameters=parse_parameters(message.parameters) if message.parameters else {},
+        purpose=message.purpose,
+        audience=bounded(message.audience, MAX_SPIFFE_ID, "audience"),
+        task=message.task,
+        on_behalf_of=message.on_behalf_of,
+        sensitivity=_LEVELS_BACK[message.sensitivity],
+        risk=_LEVELS_BACK[message.risk],
+    )
+
+
+def _lifetime(message: v1.ExchangeCall | v1.BeginTaskCall) -> timedelta | None:
+    if not message.HasField("lifetime_us"):
+        return None
+    if message.lifetime_us <= 0:
+        raise Malformed("lifetime_us")
+    return timedelta(microseconds=message.lifetime_us)
+
+
+def encode_begin_task(call: BeginTaskCall) -> v1.BeginTaskCall:
+    """Return the message of a task to begin."""
+    return v1.BeginTaskCall(
+        context=encode_context(call.context),
+        purpose=call.purpose,
+        tenant=call.tenant,
+        lifetime_us=to_duration(call.lifetime),
+        conversation=call.conversation,
+    )
+
+
+def decode_begin_task(message: v1.BeginTaskCall) -> BeginTaskCall:
+    """Return a task to begin."""
+    return BeginTaskCall(
+        context=decode_context(message.context),
+        purpose=bounded(message.purpose, MAX_NAME, "purpose"),
+        tenant=bounded(message.tenant, MAX_NAME, "tenant"),
+        lifetime=_lifetime(message),
+        conversation=bounded(message.conversation, MAX_NAME, "conversation"),
+    )
+
+
+def encode_end_task(call: EndTaskCall) -> v1.EndTaskCall:
+    """Return the message of a task to end."""
+    return v1.EndTaskCall(context=encode_context(call.context), task=call.task)
+
+
+def decode_end_task(message: v1.EndTaskCall) -> EndTaskCall:
+    """Return a task to end."""
+    return EndTaskCall(context=decode_context(message.context), task=bounded(message.task, MAX_ID, "task"))
+
+
+def encode_revoke(call: RevokeCall) -> v1.RevokeCall:
+    """Return the message of a rule to put in force."""
+    context = encode_context(call.context)
+    return v1.RevokeCall(context=context, kind=_RULE_KINDS[call.rule.kind], name=call.rule.name, text=call.text)
+
+
+def decode_revoke(message: v1.RevokeCall) -> RevokeCall:
+    """Return a rule to put in force."""
+    name = bounded(message.name, MAX_SPIFFE_ID, "name")
+    return RevokeCall(
+        context=decode_context(message.context),
+        rule=Rule(kind=_RULE_KINDS_BACK[message.kind], name=name),
+        text=bounded(message.text, MAX_TEXT, "text"),
+    )
+
+
+def encode_lift(call: LiftCall) -> v1.LiftCall:
+    """Return the message of a revocation to lift."""
+    return v1.LiftCall(context=encode_context(call.context), revocation=call.revocation, text=call.text)
+
+
+def decode_lift(message: v1.LiftCall) -> LiftCall:
+    """Return a revocation to lift."""
+    return LiftCall(
+        context=decode_context(message.context),
+        revocation=bounded(message.revocation, MAX_ID, "revocation"),
+        text=bounded(message.text, MAX_TEXT, "text"),
+    )
+
+
+def encode_read(call: ReadCall) -> v1.ReadCall:
+    """Return the message of a call without arguments."""
+    return v1.ReadCall(context=encode_context(call.context))
+
+
+def decode_read(message: v1.ReadCall) -> ReadCall:
+    """Return a call without arguments."""
+    return ReadCall(context=decode_context(message.context))
+
+
+def encode_refused(call: RefusedCall) -> v1.RefusedCall:
+    """Return the message of a call that could not be understood."""
+    refusal = encode_refusal(call.refusal)
+    return v1.RefusedCall(context=encode_context(call.context), operation=call.operation, refusal=refusal)
+
+
+def decode_refused(message: v1.RefusedCall) -> RefusedCall:
+    """Return a call that could not be understood."""
+    return RefusedCall(
+        context=decode_context(message.context),
+        operation=bounded(message.operation, MAX_NAME, "operation"),
+        refusal=decode_refusal(message.refusal),
+    )
+
+
+def encode_revocation_page_call(call: RevocationPageCall) -> v1.RevocationPageCall:
+    """Return the message that asks for a page of revocations."""
+    return v1.RevocationPageCall(
+        context=encode_context(call.context), cursor=call.cursor, known_keys=call.known_keys, opening=call.opening
+    )
+
+
+def decode_revocation_page_call(message: v1.RevocationPageCall) -> RevocationPageCall:
+    """Return a call for a page of revocations."""
+    return RevocationPageCall(
+        context=decode_context(message.context),
+        cursor=bounded(message.cursor, MAX_TEXT, "cursor"),
+        known_keys=bounded(message.known_keys, MAX_NAME, "known_keys"),
+        opening=message.opening,
+    )
+
+
+def encode_audit_page_call(call: AuditPageCall) -> v1.AuditPageCall:
+    """Return the message that asks for a page of the audit log."""
+    wanted = call.filter
+    return v1.AuditPageCall(
+        context=encode_context(call.context),
+        cursor=call.cursor,
+        filter=v1.AuditFilter(
+            kinds=wanted.kinds,
+            tenant=wanted.tenant,
+            agent=wanted.agent,
+            task=wanted.task,
+            credential=wanted.credential,
+        ),
+        start=_STARTS[call.start],
+        personal=call.personal,
+        opening=call.opening,
+    )
+
+
+def decode_audit_page_call(message: v1.AuditPageCall) -> AuditPageCall:
+    """Return a call for a page of the audit log."""
+    return AuditPageCall(
+        context=decode_context(message.context),
+        cursor=bounded(message.cursor, MAX_TEXT, "cursor"),
+        filter=_decode_filter(message.filter),
+        start=_STARTS_BACK[message.start],
+        personal=message.personal,
+        opening=message.opening,
+    )
+
+
+def _decode_filter(message: v1.AuditFilter) -> AuditFilter:
+    if len(message.kinds) > MAX_KINDS:
+        raise Malformed("filter.kinds")
+    return AuditFilter(
+        kinds=_texts(message.kinds, MAX_NAME, "filter.kinds"),
+        tenant=bounded(message.tenant, MAX_NAME, "filter.tenant"),
+        agent=bounded(message.agent, MAX_SPIFFE_ID, "filter.agent"),
+        task=bounded(message.task, MAX_ID, "filter.task"),
+        credential=bounded(message.credential, MAX_ID, "filter.credential"),
+    )
+
+
+def _texts(texts: Sequence[str], limit: int, what: str) -> tuple[str, ...]:
+    return tuple(bounded(text, limit, what) for text in texts)

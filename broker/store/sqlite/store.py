@@ -1,0 +1,236 @@
+"""SqliteStore: the Store on one SQLite file. WAL, `synchronous=FULL`, one transaction a group."""
+
+# ruff: noqa: S608 - only constants of this package are joined into queries; values are always bound
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from broker.audit.entry import Entry
+from broker.credential.grant import Grant
+from broker.credential.revocation import Revocation, Rule
+from broker.store.interface import (
+    Answer,
+    Committed,
+    Item,
+    Rejected,
+    RevokedCredential,
+    RevokedRange,
+    StoredCheckpoint,
+    StoredEvent,
+    StoredKey,
+    StoreUnavailable,
+)
+from broker.store.sqlite import log, reads, rows, writes
+from broker.store.sqlite.forget import forget_expired
+from broker.store.sqlite.guards import first_in_force, first_refusal
+from broker.store.sqlite.schema import Migration, shipped
+from broker.store.sqlite.session import Session
+from broker.task import Task
+
+# Older checkpoints are thinned to one in each block of this many entries.
+CHECKPOINT_BLOCK: Final = 16
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class SqliteStore:
+    """The Store on one SQLite file, or in memory for tests. One caller at a time, from any thread.
+
+    Args:
+        location: path of the file, or ":memory:".
+        log_id: the id a new log gets; an existing one keeps its own.
+        cursor_key: the MAC key a new log gets, 32 random bytes.
+        migrations: the schema's history; that of this release by default.
+
+    Raises:
+        StoreUnavailable: another process has the store, it is damaged, from a later release, readable by others, or it
+            cannot be written.
+
+    """
+
+    def __init__(
+        self,
+        location: str | Path,
+        *,
+        log_id: str,
+        cursor_key: bytes,
+        migrations: Sequence[Migration] | None = None,
+    ) -> None:
+        self._session = Session(
+            location,
+            log_id=log_id,
+            cursor_key=cursor_key,
+            migrations=shipped() if migrations is None else migrations,
+        )
+
+    def _ask(
+        self,
+        question: Callable[Concatenate[sqlite3.Connection, _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        with self._session.failing_closed() as connection:
+            return question(connection, *args, **kwargs)
+
+    @property
+    def log_id(self) -> str:
+        """Id of the log."""
+        return self._session.log_id
+
+    @property
+    def cursor_key(self) -> bytes:
+        """MAC key of cursors, 32 bytes."""
+        return self._session.cursor_key
+
+    def commit(self, items: Sequence[Item]) -> Sequence[Answer]:
+        """Commit a group in one durable transaction; answers in the items' order."""
+        try:
+            with self._session.transaction() as connection:
+                tail = log.read_tail(connection)
+                self._session.require_own(tail)
+                answers, entries = _write_group(connection, items, tail.size)
+                tail = log.append(connection, tail, entries) if entries else tail
+        except StoreUnavailable:
+            raise
+        except Exception as problem:
+            # A defect in one item's callbacks: the group goes, since half of it might not be what was meant.
+            raise StoreUnavailable(f"the group was not written: {type(problem).__name__}") from problem
+        self._session.tail = tail
+        return answers
+
+    def size(self) -> int:
+        """Return the number of events."""
+        return self._ask(log.read_tail).size
+
+    def root(self) -> tuple[int, bytes]:
+        """Return size and root hash of the log."""
+        tail = self._ask(log.read_tail)
+        return tail.size, tail.root()
+
+    def events(self, start: int, stop: int, *, openings: bool) -> Sequence[StoredEvent]:
+        """Return the events of [start, stop), in order."""
+        return self._ask(reads.events, start, stop, openings=openings)
+
+    def revoked_in(self, start: int, stop: int, *, audience: str = "", agent: str = "") -> Sequence[RevokedRange]:
+        """Return what events of [start, stop) revoked for one audience or one agent, in order."""
+        return self._ask(reads.revoked_in, start, stop, audience=audience, agent=agent)
+
+    def revoked_now(
+        self,
+        now: datetime,
+        *,
+        audience: str = "",
+        agent: str = "",
+    ) -> tuple[int, Sequence[RevokedCredential]]:
+        """Return the log's size and, at that size, all revoked credentials that have not expired, for one reader."""
+        return self._ask(reads.revoked_now, now, audience=audience, agent=agent)
+
+    def reserve_indexes(self, audience: str, count: int) -> range:
+        """Durably reserve the next `count` status indexes of an audience."""
+        with self._session.transaction() as connection:
+            (stop,) = connection.execute(
+                "INSERT INTO status_index VALUES (?1, ?2) ON CONFLICT (audience) DO UPDATE SET next = next + ?2"
+                " RETURNING next",
+                (audience, count),
+            ).fetchone()
+        return range(stop - count, stop)
+
+    def task(self, task_id: str) -> Task | None:
+        """Return a task, ended or not."""
+        return self._one(rows.to_task, f"SELECT {rows.TASK} FROM task WHERE id = ?", task_id)
+
+    def tasks_due(self, now: datetime) -> Sequence[Task]:
+        """Return the tasks that have not ended though their deadline has passed."""
+        query = f"SELECT {rows.TASK} FROM task WHERE ended_at IS NULL AND deadline <= ? ORDER BY deadline"
+        return self._all(rows.to_task, query, rows.from_time(now))
+
+    def grant(self, credential_id: str) -> Grant | None:
+        """Return a grant that is still remembered."""
+        return self._one(rows.to_grant, f"SELECT {rows.GRANT} FROM granted WHERE credential = ?", credential_id)
+
+    def grant_of_request(self, agent: str, request_id: str) -> Grant | None:
+        """Return the grant that was given under a request id."""
+        query = f"SELECT {rows.GRANT} FROM granted WHERE agent = ? AND request_id = ? AND request_id <> ''"
+        return self._one(rows.to_grant, query, agent, request_id)
+
+    def revocation(self, revocation_id: str) -> Revocation | None:
+        """Return a revocation in force."""
+        return self._one(rows.to_revocation, f"SELECT {rows.REVOCATION} FROM revocation WHERE id = ?", revocation_id)
+
+    def revocations(self) -> Sequence[Revocation]:
+        """Return every revocation in force."""
+        return self._all(rows.to_revocation, f"SELECT {rows.REVOCATION} FROM revocation ORDER BY at, id")
+
+    def is_revoked(self, rules: Sequence[Rule]) -> Rule | None:
+        """Return the first of these rules that is in force."""
+        return self._ask(first_in_force, rules)
+
+    def keys(self) -> Sequence[StoredKey]:
+        """Return every key that is not removed."""
+        return self._all(rows.to_key, f"SELECT {rows.KEY} FROM key_ring WHERE state <> 'removed' ORDER BY since, kid")
+
+    def active_policy(self) -> str:
+        """Return the digest of the active bundle, or empty."""
+        return self._one(lambda row: str(row[0]), "SELECT policy FROM log") or ""
+
+    def save_checkpoint(self, checkpoint: StoredCheckpoint) -> None:
+        """Remember a checkpoint, and thin the earlier ones."""
+        with self._session.transaction() as connection:
+            connection.execute(
+                "DELETE FROM checkpoint WHERE size = (SELECT max(size) FROM checkpoint) AND EXISTS (SELECT 1 FROM"
+                " checkpoint AS kept WHERE kept.size < checkpoint.size AND kept.size >= checkpoint.size"
+                " - checkpoint.size % ?)",
+                (CHECKPOINT_BLOCK,),
+            )
+            connection.execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?)", (checkpoint.size, checkpoint.note))
+
+    def checkpoint(self) -> StoredCheckpoint | None:
+        """Return the newest checkpoint."""
+        query = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1"
+        return self._one(lambda row: StoredCheckpoint(size=row[0], note=row[1]), query)
+
+    def forget_expired(self, now: datetime) -> int:
+        """Drop a bounded number of rows that nothing can refer to any more; return how many grants went."""
+        with self._session.transaction() as connection:
+            return forget_expired(connection, now)
+
+    def _one(self, make: Callable[[rows.Row], _T], query: str, *names: str) -> _T | None:
+        with self._session.failing_closed() as connection:
+            row = connection.execute(query, names).fetchone()
+            return None if row is None else make(row)
+
+    def _all(self, make: Callable[[rows.Row], _T], query: str, *bounds: int) -> Sequence[_T]:
+        with self._session.failing_closed() as connection:
+            return [make(row) for row in connection.execute(query, bounds)]
+
+    def close(self) -> None:
+        """Release the store; every later call fails."""
+        self._session.close()
+
+
+def _write_group(
+    connection: sqlite3.Connection,
+    items: Sequence[Item],
+    size: int,
+) -> tuple[Sequence[Answer], Sequence[Entry]]:
+    """Check and write the items one after another, so that each meets what the ones before it did."""
+    answers: list[Answer] = []
+    entries: list[Entry] = []
+    for item in items:
+        position = size + len(entries)
+        reason = first_refusal(connection, item.guards)
+        if reason is not None:
+            entry = item.refused(reason) if item.refused else None
+            answers.append(Rejected(reason=reason, position=None if entry is None else position))
+        else:
+            revoked = tuple(writes.apply(connection, item.writes, position))
+            entry = item.accepted(revoked) if item.accepted else None
+            if entry is None and revoked:
+                raise ValueError("a revocation without an event")
+            answers.append(Committed(position=None if entry is None else position, revoked=revoked))
+        if entry is not None:
+            entries.append(entry)
+    return answers, entries
