@@ -117,9 +117,7 @@ class Intent:
             raise Refusal(Reason.INTENT_NAME_INVALID, "audience")
         if self.task and not re.fullmatch(r"task_[0-9a-f-]{36}", self.task):
             raise Refusal(Reason.TASK_UNKNOWN, "task_id")
-        if not (
-            is_text(self.on_behalf_of) and len(self.on_behalf_of.encode()) <= 256 and self.on_behalf_of.isprintable()
-        ):
+        if not _is_opaque_id(self.on_behalf_of):
             raise Refusal(Reason.INTENT_NAME_INVALID, "on_behalf_of")
 
     def canonical_object(self) -> dict[str, Json]:

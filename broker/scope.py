@@ -53,20 +53,23 @@ def constraint_from_json(value: object) -> Constraint:
     """
     if isinstance(value, list) and value:
         return OneOf(values=tuple(value))
-    if isinstance(value, dict) and value and value.keys() <= {"min", "max"}:
-        if all(type(bound) is int and abs(bound) <= MAX_INTEGER for bound in value.values()):
-            return Range(minimum=value.get("min"), maximum=value.get("max"))
+    if isinstance(value, dict) and value and value.keys() <= {"min", "max"} and all(map(_is_bound, value.values())):
+        return Range(minimum=value.get("min"), maximum=value.get("max"))
     message = 'a constraint is a non-empty list of values, or {"min": n}, {"max": n} or both'
     raise ValueError(message)
 
 
+def _is_bound(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INTEGER
+
+
 def _both(one: Constraint, other: Constraint) -> Constraint | None:
     """Return what both admit, or None when that is nothing."""
-    if isinstance(one, OneOf) or isinstance(other, OneOf):
-        listed, limit = (one, other) if isinstance(one, OneOf) else (other, one)
-        assert isinstance(listed, OneOf)
-        values = tuple(value for value in listed.values if limit.admits(value))
+    if isinstance(one, OneOf):
+        values = tuple(value for value in one.values if other.admits(value))
         return OneOf(values=values) if values else None
+    if isinstance(other, OneOf):
+        return _both(other, one)
     lows = [bound for bound in (one.minimum, other.minimum) if bound is not None]
     highs = [bound for bound in (one.maximum, other.maximum) if bound is not None]
     low, high = max(lows, default=None), min(highs, default=None)

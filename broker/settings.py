@@ -1,7 +1,7 @@
 """All configuration: one TOML file and the environment, validated before anything opens.
 
-An environment variable BROKER_<SECTION>__<KEY> overrides the file, for example BROKER_LISTEN__ADDRESS. An unknown key is
-refused by name. This is the server's only reader of the environment.
+An environment variable BROKER_<SECTION>__<KEY> overrides the file, for example BROKER_LISTEN__ADDRESS. An unknown key
+is refused by name. This is the server's only reader of the environment.
 """
 
 import os
@@ -18,6 +18,9 @@ from broker.svid.spiffe_id import SpiffeId
 
 ENVIRONMENT_PREFIX: Final = "BROKER_"
 CONFIG_VARIABLE: Final = "BROKER_CONFIG"
+# What the commands that call a broker read; of no meaning to the server.
+CLIENT_VARIABLES: Final = frozenset({"BROKER_ADDRESS", "BROKER_ID"})
+MAX_PORT: Final = 65535
 
 
 class ConfigurationProblem(Exception):
@@ -43,7 +46,7 @@ def _issuer(text: str) -> str:
 
 def _address(text: str) -> str:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
+    if not host or not port.isdecimal() or int(port) > MAX_PORT:
         raise ValueError("host:port, such as 127.0.0.1:8443 or [::1]:8443")
     return text
 
@@ -159,11 +162,15 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # pydantic's signature
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take the environment first, then the file."""
-        toml = TomlConfigSettingsSource(settings_cls, toml_file=cls.model_config.get("toml_file"))
-        return sources["env_settings"], toml
+        """Take the environment first, then the file, and nothing else."""
+        return env_settings, TomlConfigSettingsSource(settings_cls)
 
 
 def config_path(given: Path | None) -> Path:
@@ -217,7 +224,7 @@ def _line(error: Any) -> str:  # noqa: ANN401  # pydantic's ErrorDetails is priv
 
 def _unknown_variables() -> list[str]:
     """Return the BROKER_ variables that name no section and key, such as a misspelt one."""
-    known = {CONFIG_VARIABLE}
+    known = {CONFIG_VARIABLE, *CLIENT_VARIABLES}
     for section, field in Settings.model_fields.items():
         model = field.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):

@@ -1,7 +1,7 @@
 """The issuer's one worker thread: it owns the operations and the store, and its groups form by themselves.
 
-Whatever exchanges arrived while the last group was committed are the next group; there is no timer. Everything else runs
-between two groups, in order of arrival. Between jobs the worker does the chores that are due.
+Whatever exchanges arrived while the last group was committed are the next group; there is no timer. Everything else
+runs between two groups, in order of arrival. Between jobs the worker does the chores that are due.
 """
 
 import asyncio
@@ -129,14 +129,14 @@ class Worker:
             if isinstance(job, _Job):
                 try:
                     job.future.set_result(job.work())
-                except Exception as problem:
+                except Exception as problem:  # noqa: BLE001  # no defect may end the one worker
                     job.future.set_exception(_refusal_of(problem))
 
     def _serve_exchanges(self, group: Sequence[_Exchange]) -> None:
         calls = [call for job in group for call in job.calls]
         try:
             answers = self._exchange(calls)
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001  # no defect may end the one worker
             answers = [_refusal_of(problem)] * len(calls)
         start = 0
         for job in group:
@@ -148,7 +148,7 @@ class Worker:
             if due <= time.monotonic():
                 try:
                     chore.work()
-                except Exception as problem:
+                except Exception as problem:  # noqa: BLE001  # no defect may end the one worker
                     _refusal_of(problem, chore=chore.name)
                 self._chores[index] = (chore, time.monotonic() + chore.seconds)
 

@@ -1,4 +1,4 @@
-"""Changes: tells every reader that the log grew, or that who may read may have changed. A hint; the store is the truth."""
+"""Changes: tells readers that the log grew, or that who may read may have changed. A hint; the store is the truth."""
 
 import asyncio
 import threading

@@ -1,13 +1,15 @@
 """The one interface between door and issuer: evidence and a request go in, an answer or a refusal comes out.
 
-The door says what a connection presented (Evidence), never who called: the issuer authenticates, on every call and every
-page. Both sides speak in nouns; `wire.py` carries them over a private socket when the two are separate processes.
+The door says what a connection presented (Evidence), never who called: the issuer authenticates, on every call and
+every page. Both sides speak in nouns; `wire.py` carries them over a private socket when the two are separate processes.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
+from broker.errors import Refusal
 from broker.operations.calls import (
     AuditEvent,
     AuditFilter,

@@ -108,7 +108,7 @@ class Exchange:
     def _exchange(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
         now = self.clock()
         group = [_Work(call=call, now=now, transaction=self.new_id("txn")) for call in calls]
-        steps = (self._identify, self._find_task, self._find_earlier, self._decide, self._grant)
+        steps = (self._identify, self._find_task, self._find_earlier, self._decide)
         try:
             for step in steps:
                 for work in group:
@@ -236,7 +236,8 @@ def _without_repeats(
 ) -> tuple[list[tuple[int, ExchangeCall]], list[tuple[int, ExchangeCall]]]:
     """Split off the calls whose request id stands in the group already, from whomever."""
     seen: set[str] = set()
-    group, repeats = [], []
+    group: list[tuple[int, ExchangeCall]] = []
+    repeats: list[tuple[int, ExchangeCall]] = []
     for indexed in calls:
         request_id = indexed[1].request_id
         (repeats if request_id and request_id in seen else group).append(indexed)

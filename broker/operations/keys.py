@@ -112,7 +112,7 @@ class Keys:
     def key_set(self) -> KeySet:
         """Return the public keys as they are now."""
         jwks = self._ring.jwks() if self._ring else '{"keys":[]}'
-        content = "\n".join((self.issuer, jwks, self.checkpoint_key))
+        content = f"{self.issuer}\n{jwks}\n{self.checkpoint_key}"
         return KeySet(
             issuer=self.issuer, jwks=jwks, checkpoint_key=self.checkpoint_key, digest=digest(content.encode())
         )

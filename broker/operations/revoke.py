@@ -58,11 +58,11 @@ class Revoke:
             case RuleKind.AGENT:
                 agent = policy.agent(rule.name)
                 tenant = agent.tenants[0] if agent and len(agent.tenants) == 1 else ""
-                known = policy.knows("agent", rule.name) or store.has_live_grants(rule)
+                known = policy.knows(TargetKind.AGENT, rule.name) or store.has_live_grants(rule)
             case RuleKind.TENANT:
-                known, tenant = policy.knows("tenant", rule.name) or store.has_live_grants(rule), rule.name
+                known, tenant = policy.knows(TargetKind.TENANT, rule.name) or store.has_live_grants(rule), rule.name
             case RuleKind.POLICY:
-                known = policy.knows("policy", rule.name) or store.has_live_grants(rule)
+                known = policy.knows(TargetKind.POLICY, rule.name) or store.has_live_grants(rule)
         return Target(kind=TargetKind(rule.kind.value), id=rule.name, tenant=tenant), known
 
 

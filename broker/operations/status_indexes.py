@@ -1,7 +1,7 @@
 """Status indexes: dense, one list an audience, handed out from blocks that the store reserves.
 
-Signing stays outside the transaction, so an index must be known before the commit; a block that is reserved and not used
-up leaves a gap after a restart, never a collision.
+Signing stays outside the transaction, so an index must be known before the commit; a block that is reserved and not
+used up leaves a gap after a restart, never a collision.
 """
 
 from collections.abc import Iterator

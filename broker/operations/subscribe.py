@@ -1,7 +1,7 @@
 """Pages of the two streams. Each page is authenticated, authorised and read anew; a stream is pages one after another.
 
-A page states the range [start, stop) that it scanned, so that a filtered stream is checkably gap-free. `read_at` is taken
-before the read: at that time everything below `size` had been read.
+A page states the range [start, stop) that it scanned, so that a filtered stream is checkably gap-free. `read_at` is
+taken before the read: at that time everything below `size` had been read.
 """
 
 import json
@@ -27,7 +27,7 @@ from broker.operations.calls import (
     Start,
 )
 from broker.policy.decision import Target, TargetKind
-from broker.store.interface import Effects, Item, RevokedRange, StoredEvent
+from broker.store.interface import Item, RevokedCredential, RevokedRange, StoredEvent
 
 EVENTS_A_PAGE: Final = 256
 BYTES_A_PAGE: Final = 1024 * 1024
@@ -115,7 +115,7 @@ class ReadRevocations:
             key_set=key_set if is_service and key_set.digest != call.known_keys else None,
         )
 
-    def _snapshot(self, held: Effects, *, is_service: bool) -> Snapshot:
+    def _snapshot(self, held: Sequence[RevokedCredential], *, is_service: bool) -> Snapshot:
         if is_service:
             return Snapshot(status_indexes=self.bitmap([each.status_index for each in held]))
         return Snapshot(credential_ids=tuple(each.credential_id for each in held))
