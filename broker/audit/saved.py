@@ -41,16 +41,19 @@ def entries(lines: Iterable[str]) -> Iterator[LoggedEntry]:
         if len(line) > MAX_LINE_CHARACTERS:
             raise SavedLogInvalid(f"line {number} is too long")
         try:
-            members = json.loads(line)
-            if not isinstance(members, dict) or not {"position", "from"} & members.keys():
-                raise TypeError
-            if "position" in members:
-                yield _entry(members)
+            found = _entry(json.loads(line))
         except (ValueError, TypeError, KeyError, RecursionError) as problem:
             raise SavedLogInvalid(f"line {number} is no line of `broker audit tail --json`") from problem
+        if found is not None:
+            yield found
 
 
-def _entry(members: dict[str, object]) -> LoggedEntry:
+def _entry(members: object) -> LoggedEntry | None:
+    """Return the entry of a line; None when it only states a range."""
+    if not isinstance(members, dict):
+        raise TypeError
+    if "position" not in members and "from" in members:
+        return None
     position, event, openings = members["position"], members["event"], members.get("openings", [])
     if type(position) is not int or not isinstance(event, str) or not isinstance(openings, list):
         raise TypeError

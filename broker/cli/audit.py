@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,7 +129,7 @@ def _progress(log: _Source, *, quiet: bool) -> Iterator[Iterable[LoggedEntry]]:
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         task = progress.add_task("verifying", total=log.size)
 
-        def watched() -> Iterator[LoggedEntry]:
+        def watched() -> Generator[LoggedEntry, None, None]:
             for number, entry in enumerate(log.entries):
                 if number % _STEP == 0:
                     progress.update(task, completed=number)

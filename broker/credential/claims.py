@@ -238,7 +238,7 @@ def _scope(details: object, audience: str) -> Scope:
     """Read the one detail; whatever is wrong in it, the claim is refused."""
     try:
         return _read_detail(details, audience)
-    except (Refusal, ValueError) as problem:
+    except (Refusal, ValueError, TypeError) as problem:  # TypeError: a member of another type
         raise _refused("authorization_details") from problem
 
 
@@ -250,21 +250,17 @@ def _read_detail(details: object, audience: str) -> Scope:
         raise ValueError("members")
     which = "identifier" if "identifier" in detail else "set"
     actions, kinds, name = detail["actions"], detail["datatypes"], detail[which]
-    if detail["type"] != DETAIL_TYPE or detail["locations"] != [audience] or not _are_texts([name]):
+    if detail["type"] != DETAIL_TYPE or detail["locations"] != [audience] or type(name) is not str:
         raise ValueError("type, locations or resource")
-    if not (_are_texts(actions) and _are_texts(kinds)) or len(kinds) != 1 or sorted(set(actions)) != actions:
+    if not actions or sorted(set(actions)) != actions or type(kinds) is not list or len(kinds) != 1:
         raise ValueError("actions or datatypes")
     resource = Resource(type=kinds[0], id=name) if which == "identifier" else Resource(type=kinds[0], set=name)
     return Scope(
-        actions=frozenset(require_name(action, "actions") for action in actions),
+        actions=frozenset([require_name(action, "actions") for action in actions]),
         resource=resource,
         constraints=_constraints(detail["parameters"]),
         audience=audience,
     )
-
-
-def _are_texts(values: object) -> bool:
-    return isinstance(values, list) and bool(values) and all(type(value) is str for value in values)
 
 
 def _constraints(value: object) -> dict[str, Constraint]:

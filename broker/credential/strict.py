@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from json.scanner import make_scanner
 from typing import Final
 
 from broker.intent import MAX_INTEGER, is_text
@@ -25,7 +26,7 @@ def parse_object(content: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, obj
     if text.count("[") + text.count("{") > max_depth and _depth(text) > max_depth:
         raise ValueError("too deep")
     try:
-        parsed, end = _DECODER.scan_once(text, 0)
+        parsed, end = _scan(text, 0)
     except StopIteration:
         raise ValueError("not JSON") from None
     if end != len(text) or not isinstance(parsed, dict):
@@ -56,8 +57,9 @@ def _no_number(_: str) -> int:
     raise ValueError("not an integer")
 
 
-# scan_once is the decoder without the search for blanks around the object.
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_members, parse_float=_no_number, parse_constant=_no_number)
+# What `decode` calls, without its search for blanks around the object.
+_scan: Final[Callable[[str, int], tuple[object, int]]] = make_scanner(_DECODER)  # type: ignore[arg-type]  # its stub names itself
 
 
 def require_plain(value: object) -> None:

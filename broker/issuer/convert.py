@@ -69,6 +69,20 @@ def to_duration(lifetime: timedelta | None) -> int | None:
     return None if lifetime is None else lifetime // _MICROSECOND
 
 
+def lifetime_of(message: v1.ExchangeCall | v1.BeginTaskCall) -> timedelta | None:
+    """Return the lifetime that a call wishes for.
+
+    Raises:
+        Malformed: it is not positive.
+
+    """
+    if not message.HasField("lifetime_us"):
+        return None
+    if message.lifetime_us <= 0:
+        raise Malformed("lifetime_us")
+    return timedelta(microseconds=message.lifetime_us)
+
+
 def encode_refusal(refusal: Refusal) -> v1.Refusal:
     """Return the message of a refusal; the reason's own sentence is left out, an overlong detail is cut."""
     own = refusal.sentence == refusal.reason.meaning.sentence

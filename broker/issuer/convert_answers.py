@@ -1,29 +1,15 @@
 """Answers ⇄ messages of the port. The issuer encodes, the door decodes."""
 
-import json
-from collections.abc import Sequence
-from typing import Final, Literal
-
 from broker.audit.event import Opening
-from broker.credential.grant import Grant
-from broker.credential.token import Credential, Token
-from broker.errors import Refusal
 from broker.issuer.convert import (
-    Malformed,
-    decode_refusal,
-    decode_resource,
-    encode_refusal,
-    encode_resource,
     from_microseconds,
     to_microseconds,
 )
-from broker.issuer.convert_calls import json_text
 from broker.issuer.port import (
     AuditEvent,
     AuditPage,
     Change,
     Ended,
-    ExchangeAnswer,
     KeySet,
     Page,
     RevocationPage,
@@ -34,91 +20,6 @@ from broker.issuer.port import (
     Task,
 )
 from broker.issuer.v1 import port_pb2 as v1
-from broker.scope import Scope, constraint_from_json
-
-_USES: Final[dict[Literal["many", "once"], v1.Use]] = {"many": v1.USE_MANY, "once": v1.USE_ONCE}
-_USES_BACK: Final = {message: use for use, message in _USES.items()}
-
-
-def encode_exchange_answers(answers: Sequence[ExchangeAnswer]) -> v1.ExchangeAnswers:
-    """Return the message of one answer an intent, in order."""
-    return v1.ExchangeAnswers(answers=[_encode_exchange_answer(answer) for answer in answers])
-
-
-def _encode_exchange_answer(answer: ExchangeAnswer) -> v1.ExchangeAnswer:
-    if isinstance(answer, Refusal):
-        return v1.ExchangeAnswer(refusal=encode_refusal(answer))
-    return v1.ExchangeAnswer(credential=_encode_credential(answer))
-
-
-def decode_exchange_answer(message: v1.ExchangeAnswer) -> ExchangeAnswer:
-    """Return the answer to one intent."""
-    match message.WhichOneof("answer"):
-        case "credential":
-            return _decode_credential(message.credential)
-        case "refusal":
-            return decode_refusal(message.refusal)
-    raise Malformed("answer")
-
-
-def _encode_credential(credential: Credential) -> v1.Credential:
-    grant = credential.grant
-    return v1.Credential(
-        token=credential.token.reveal(),
-        credential_id=grant.credential_id,
-        agent=grant.agent,
-        tenant=grant.tenant,
-        task=grant.task,
-        transaction_id=grant.transaction_id,
-        scope=_encode_scope(grant.scope),
-        intent_digest=grant.intent_digest,
-        thumbprint=grant.thumbprint,
-        status_index=grant.status_index,
-        policy_ids=grant.policy_ids,
-        issued_at_us=to_microseconds(grant.issued_at),
-        expires_at_us=to_microseconds(grant.expires_at),
-        use=_USES[grant.use],
-        decision_id=credential.decision_id,
-    )
-
-
-def _decode_credential(message: v1.Credential) -> Credential:
-    grant = Grant(
-        credential_id=message.credential_id,
-        agent=message.agent,
-        tenant=message.tenant,
-        task=message.task,
-        transaction_id=message.transaction_id,
-        scope=_decode_scope(message.scope),
-        intent_digest=message.intent_digest,
-        thumbprint=message.thumbprint,
-        status_index=message.status_index,
-        policy_ids=tuple(message.policy_ids),
-        issued_at=from_microseconds(message.issued_at_us),
-        expires_at=from_microseconds(message.expires_at_us),
-        use=_USES_BACK[message.use],
-    )
-    token = Token(message.token, credential_id=message.credential_id)
-    return Credential(token=token, grant=grant, decision_id=message.decision_id)
-
-
-def _encode_scope(scope: Scope) -> v1.Scope:
-    limits = scope.constraints.items()
-    return v1.Scope(
-        actions=sorted(scope.actions),
-        resource=encode_resource(scope.resource),
-        constraints=[v1.Constraint(name=name, limit=json_text(limit.to_json())) for name, limit in limits],
-        audience=scope.audience,
-    )
-
-
-def _decode_scope(message: v1.Scope) -> Scope:
-    return Scope(
-        actions=frozenset(message.actions),
-        resource=decode_resource(message.resource),
-        constraints={each.name: constraint_from_json(json.loads(each.limit)) for each in message.constraints},
-        audience=message.audience,
-    )
 
 
 def encode_task(task: Task) -> v1.Task:
@@ -210,8 +111,7 @@ def encode_revocation_page(page: RevocationPage) -> v1.RevocationPage:
     snapshot = page.snapshot
     return v1.RevocationPage(
         page=_encode_page(page.page),
-        snapshot=snapshot
-        and v1.Snapshot(status_indexes=snapshot.status_indexes, credential_ids=snapshot.credential_ids),
+        snapshot=None if snapshot is None else _encode_snapshot(snapshot),
         revoked=[
             v1.Revoked(
                 position=each.position,
@@ -222,8 +122,12 @@ def encode_revocation_page(page: RevocationPage) -> v1.RevocationPage:
             )
             for each in page.revoked
         ],
-        key_set=page.key_set and encode_key_set(page.key_set),
+        key_set=None if page.key_set is None else encode_key_set(page.key_set),
     )
+
+
+def _encode_snapshot(snapshot: Snapshot) -> v1.Snapshot:
+    return v1.Snapshot(status_indexes=snapshot.status_indexes, credential_ids=snapshot.credential_ids)
 
 
 def decode_revocation_page(message: v1.RevocationPage) -> RevocationPage:

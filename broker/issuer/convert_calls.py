@@ -1,15 +1,10 @@
 """Calls ⇄ messages of the port. The door encodes, the issuer decodes and trusts nothing of it."""
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import Final, TypeAlias
+from typing import Final
 
 from broker.credential.revocation import Rule, RuleKind
-from broker.errors import Reason, Refusal
-from broker.intent import Intent, Json, Level, parse_parameters
 from broker.issuer.convert import (
-    CONVERSION_PROBLEMS,
     MAX_ID,
     MAX_NAME,
     MAX_SPIFFE_ID,
@@ -18,10 +13,9 @@ from broker.issuer.convert import (
     bounded,
     decode_context,
     decode_refusal,
-    decode_resource,
     encode_context,
     encode_refusal,
-    encode_resource,
+    lifetime_of,
     to_duration,
 )
 from broker.issuer.port import (
@@ -29,7 +23,6 @@ from broker.issuer.port import (
     AuditPageCall,
     BeginTaskCall,
     EndTaskCall,
-    ExchangeCall,
     LiftCall,
     ReadCall,
     RefusedCall,
@@ -41,7 +34,7 @@ from broker.issuer.v1 import port_pb2 as v1
 
 MAX_KINDS: Final = 64
 
-_RULE_KINDS: Final[Mapping[RuleKind, v1.RuleKind]] = {
+_RULE_KINDS: Final[Mapping[RuleKind, v1.RuleKind.ValueType]] = {
     RuleKind.CREDENTIAL: v1.RULE_KIND_CREDENTIAL,
     RuleKind.TASK: v1.RULE_KIND_TASK,
     RuleKind.AGENT: v1.RULE_KIND_AGENT,
@@ -49,114 +42,8 @@ _RULE_KINDS: Final[Mapping[RuleKind, v1.RuleKind]] = {
     RuleKind.POLICY: v1.RULE_KIND_POLICY,
 }
 _RULE_KINDS_BACK: Final = {message: kind for kind, message in _RULE_KINDS.items()}
-_STARTS: Final[Mapping[Start, v1.Start]] = {Start.BEGINNING: v1.START_BEGINNING, Start.END: v1.START_END}
+_STARTS: Final[Mapping[Start, v1.Start.ValueType]] = {Start.BEGINNING: v1.START_BEGINNING, Start.END: v1.START_END}
 _STARTS_BACK: Final = {message: start for start, message in _STARTS.items()}
-_LEVELS: Final[Mapping[Level | None, v1.Level]] = {
-    None: v1.LEVEL_UNSPECIFIED,
-    Level.LOW: v1.LEVEL_LOW,
-    Level.MODERATE: v1.LEVEL_MODERATE,
-    Level.HIGH: v1.LEVEL_HIGH,
-}
-_LEVELS_BACK: Final = {message: level for level, message in _LEVELS.items()}
-
-# Need not be the canonical form: the issuer parses the text and makes that form itself. Three times as fast.
-_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-OneCall: TypeAlias = (
-    BeginTaskCall | EndTaskCall | RevokeCall | LiftCall | ReadCall | RefusedCall | RevocationPageCall | AuditPageCall
-)
-
-
-def json_text(value: Json) -> str:
-    """Return compact JSON text of a value that `parse_parameters` gave."""
-    return _JSON.encode(value)
-
-
-def encode_exchange_call(call: ExchangeCall) -> v1.ExchangeCall:
-    """Return the message of one intent, or of the refusal that stands for it."""
-    asked = call.intent
-    return v1.ExchangeCall(
-        context=encode_context(call.context),
-        intent=_encode_intent(asked) if isinstance(asked, Intent) else None,
-        refusal=encode_refusal(asked) if isinstance(asked, Refusal) else None,
-        lifetime_us=to_duration(call.lifetime),
-        request_id=call.request_id,
-    )
-
-
-def _encode_intent(intent: Intent) -> v1.Intent:
-    return v1.Intent(
-        action=intent.action,
-        resource=encode_resource(intent.resource),
-        parameters=json_text(intent.parameters) if intent.parameters else "",
-        purpose=intent.purpose,
-        audience=intent.audience,
-        task=intent.task,
-        on_behalf_of=intent.on_behalf_of,
-        sensitivity=_LEVELS[intent.sensitivity],
-        risk=_LEVELS[intent.risk],
-    )
-
-
-def decode_exchange_calls(message: v1.ExchangeCalls) -> list[ExchangeCall | Refusal]:
-    """Return the calls; one whose caller cannot even be named stands there as REQUEST_MALFORMED."""
-    return [_decode_or_refuse(call) for call in message.calls]
-
-
-def _decode_or_refuse(message: v1.ExchangeCall) -> ExchangeCall | Refusal:
-    try:
-        return decode_exchange_call(message)
-    except CONVERSION_PROBLEMS:
-        return Refusal(Reason.REQUEST_MALFORMED, "port")
-
-
-def decode_exchange_call(message: v1.ExchangeCall) -> ExchangeCall:
-    """Return one intent to decide. What is wrong with the intent itself stands in its place, to be recorded.
-
-    Raises:
-        Exception: one of CONVERSION_PROBLEMS, for what no honest door sends.
-
-    """
-    return ExchangeCall(
-        context=decode_context(message.context),
-        intent=_decode_asked(message),
-        lifetime=_lifetime(message),
-        request_id=bounded(message.request_id, MAX_ID, "request_id"),
-    )
-
-
-def _decode_asked(message: v1.ExchangeCall) -> Intent | Refusal:
-    match message.WhichOneof("asked"):
-        case "intent":
-            try:
-                return _decode_intent(message.intent)
-            except Refusal as refusal:
-                return refusal
-        case "refusal":
-            return decode_refusal(message.refusal)
-    raise Malformed("asked")
-
-
-def _decode_intent(message: v1.Intent) -> Intent:
-    return Intent(
-        action=message.action,
-        resource=decode_resource(message.resource),
-        parameters=parse_parameters(message.parameters) if message.parameters else {},
-        purpose=message.purpose,
-        audience=bounded(message.audience, MAX_SPIFFE_ID, "audience"),
-        task=message.task,
-        on_behalf_of=message.on_behalf_of,
-        sensitivity=_LEVELS_BACK[message.sensitivity],
-        risk=_LEVELS_BACK[message.risk],
-    )
-
-
-def _lifetime(message: v1.ExchangeCall | v1.BeginTaskCall) -> timedelta | None:
-    if not message.HasField("lifetime_us"):
-        return None
-    if message.lifetime_us <= 0:
-        raise Malformed("lifetime_us")
-    return timedelta(microseconds=message.lifetime_us)
 
 
 def encode_begin_task(call: BeginTaskCall) -> v1.BeginTaskCall:
@@ -176,7 +63,7 @@ def decode_begin_task(message: v1.BeginTaskCall) -> BeginTaskCall:
         context=decode_context(message.context),
         purpose=bounded(message.purpose, MAX_NAME, "purpose"),
         tenant=bounded(message.tenant, MAX_NAME, "tenant"),
-        lifetime=_lifetime(message),
+        lifetime=lifetime_of(message),
         conversation=bounded(message.conversation, MAX_NAME, "conversation"),
     )
 

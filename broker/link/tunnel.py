@@ -1,7 +1,7 @@
 """Mutual TLS for grpcio clients that checks the server's SPIFFE ID.
 
 grpcio compares a server certificate with host names only; an X.509-SVID carries its name as a URI, and there is no
-hook. So gRPC speaks HTTP/2 in the clear to a private unix socket of this very process, and the tunnel behind it does TLS
+hook. So gRPC speaks HTTP/2 in the clear to a private unix socket of this very process; the tunnel behind it does TLS
 with the SVID, and sends nothing before it has seen who answers. (The upstream wish: grpc/grpc#32635.)
 """
 
@@ -138,7 +138,11 @@ class Tunnel:
         return grpc.aio.secure_channel(self.target, credentials, options=[*own, *options])
 
     def reconnect(self) -> None:
-        """Drop every open connection; the next call makes one with what is current. Calls in flight fail."""
+        """Drop every open connection; the next one is made with what is current.
+
+        Calls in flight fail, and so may one that begins before gRPC has noticed (UNAVAILABLE, both). To change leaves
+        without a failed call, open a second tunnel with the new identity and let the first one run dry.
+        """
         if not self._closed:
             self._call(self._drop())
 

@@ -139,6 +139,8 @@ class Exchange:
         work.task, work.tenant = task, task.tenant
         if task.ended_at is not None:
             raise Refusal(Reason.TASK_ENDED)
+        if task.deadline <= work.now:
+            raise Refusal(Reason.TASK_DEADLINE_PASSED)
         if task.purpose != work.intent.purpose:
             raise Refusal(Reason.PURPOSE_REFUSED, "the task was begun for another purpose")
 

@@ -69,7 +69,7 @@ class Keys:
             Refusal: AUDIT_UNAVAILABLE or SIGNING_UNAVAILABLE; the ring stays as it was.
 
         """
-        ring = self._ring or KeyRing(keys=tuple(_ring_key(stored) for stored in self.recorder.store.keys()))
+        ring = self._ring or KeyRing(keys=tuple(_ring_key(stored) for stored in self.recorder.store.keys()))  # noqa: SIM118  # a method of ours
         now = self.clock()
         moved = [self._carry_out(change, now) for change in plan(ring, now, self.settings)]
         if moved:

@@ -39,7 +39,9 @@ class BeginTask:
             raise Refusal(Reason.TENANT_REQUIRED)
         if tenant not in agent.tenants:
             raise Refusal(Reason.TENANT_REFUSED)
-        decided = self.attempt.allowed(visit, "broker.task.begin", Target(kind=TargetKind.TENANT, id=tenant))
+        decided = self.attempt.allowed(
+            visit, "broker.task.begin", Target(kind=TargetKind.AGENT, id=agent_id, tenant=tenant)
+        )
         lifetime = call.lifetime or self.default_lifetime
         if lifetime > self.maximum_lifetime:
             raise Refusal(Reason.TASK_DEADLINE_REFUSED, f"at most {self.maximum_lifetime}")

@@ -63,9 +63,11 @@ def read_bundle(files: Mapping[str, bytes]) -> Draft:
     cases = read_cases(files[GOLDEN_FILE], found) if GOLDEN_FILE in files else ()
     rules = read_rules(files, found)
     schema = read_schema(files[SCHEMA_FILE], found) if SCHEMA_FILE in files else None
-    if schema is None:
+    if schema is None or not register.tenants:
+        # What rests on these would only repeat that they are not there.
+        found.add(ENTITIES_FILE if schema else SCHEMA_FILE, "nothing else can be checked before this file is right")
         found.stop_if_any()
-        raise AssertionError("no schema and no problem")
+        raise AssertionError("unreachable: a problem was just added")
     actions = read_actions(schema, register, found)
     check_types(files, rules.values(), schema, found)
     for rule in rules.values():
@@ -96,9 +98,7 @@ def _check_names(files: Mapping[str, bytes], found: Findings) -> None:
         found.add("", f"the files are larger than {MAX_BYTES} bytes together; split the bundle")
 
 
-def _check_entities(
-    register: Register, actions: Mapping[str, Action], schema: cedarpy.Schema, found: Findings
-) -> None:
+def _check_entities(register: Register, actions: Mapping[str, Action], schema: cedarpy.Schema, found: Findings) -> None:
     """Hold one entity of every kind against the schema, so that no decision fails on its shape."""
     for entity in probe_entities(register, actions):
         try:

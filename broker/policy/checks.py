@@ -88,7 +88,11 @@ def _check_breadth(
         for entry in service.resource_types.values()
         if entry.cedar_type == _resource_type(rule.source.resource)
     ]
-    if kind is not ActionClass.READ or max(risks, default=Level.LOW) > Level.LOW or min(levels, default=Level.LOW) > Level.LOW:
+    if (
+        kind is not ActionClass.READ
+        or max(risks, default=Level.LOW) > Level.LOW
+        or min(levels, default=Level.LOW) > Level.LOW
+    ):
         _note(
             rule,
             found,
@@ -99,7 +103,11 @@ def _check_breadth(
 
 def _resource_type(constraint: pst.PrincipalOrResourceConstraint) -> str:
     match constraint:
-        case pst.ScopeIs(entity_type=kind) | pst.ScopeIsIn(entity_type=kind) | pst.ScopeEq(entity=pst.EntityUid(type=kind)):
+        case (
+            pst.ScopeIs(entity_type=kind)
+            | pst.ScopeIsIn(entity_type=kind)
+            | pst.ScopeEq(entity=pst.EntityUid(type=kind))
+        ):
             return str(kind)
         case _:
             return ""

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from itertools import chain
 from typing import Any, Final, TypeAlias
 
 import cedarpy
@@ -223,14 +222,21 @@ def principal_entity(principal: Principal) -> Entity:
 
 def probe_entities(register: Register, actions: Mapping[str, Action]) -> list[Entity]:
     """Return one entity of every kind that a decision can need, to be held against the schema before any is asked."""
-    people = map(principal_entity, chain(register.agents.values(), register.services.values(), register.operators.values()))
+    people: list[Principal] = [
+        *register.agents.values(),
+        *register.services.values(),
+        *register.operators.values(),
+    ]
     tenant = register.tenants[0] if register.tenants else "none"
     used = {kind for action in actions.values() for kind in action.resources}
     resources = [
-        resource_entity(kind, tenant, "probe", Level.LOW) for kind in sorted(used & (register.cedar_types | {RESOURCE_SET}))
+        resource_entity(kind, tenant, "probe", Level.LOW)
+        for kind in sorted(used & (register.cedar_types | {RESOURCE_SET}))
     ]
-    manage = {kind for action in actions.values() if action.action_class is ActionClass.MANAGE for kind in action.resources}
+    manage = {
+        kind for action in actions.values() if action.action_class is ActionClass.MANAGE for kind in action.resources
+    }
     targets = [
         entity(uid(kind, "probe"), [uid("Tenant", tenant)]) for kind in sorted(manage & {"Task", "Credential", "Log"})
     ]
-    return [*people, *resources, *targets]
+    return [*map(principal_entity, people), *resources, *targets]

@@ -75,17 +75,14 @@ def decide(policy: CompiledPolicy, question: Question) -> Decision:
         resource_type = _resource_type(service, action, intent)
         levels = _levels(policy, action, resource_type, intent)
         _check_set(policy, action, levels, intent)
-        if intent.purpose not in agent.purposes:
-            raise Refusal(Reason.PURPOSE_REFUSED)
+        _check_purpose(agent, intent)
         # 3. for which tenant
         tenant = resolve_tenant(agent, question.tenant)
         _check_tenant(policy, service, intent, tenant)
         # 4. within which piece of work
-        if action.action_class is not ActionClass.READ and not intent.task:
-            raise Refusal(Reason.TASK_REQUIRED)
+        _check_task(action, intent)
         # 5. what the policies say
-        if _has_reserved_member(intent.parameters):
-            raise Refusal(Reason.PARAMETERS_REFUSED, f"no member's name begins with {_RESERVED}")
+        _check_parameters(intent)
         answer = policy.ask_for_agent(
             agent,
             tenant,
@@ -183,6 +180,22 @@ def _check_tenant(policy: CompiledPolicy, service: Service, intent: Intent, tena
         raise Refusal(Reason.TENANT_REFUSED, "the audience does not serve this tenant")
     if intent.resource.set and tenant not in policy.register.sets[intent.resource.set].tenants:
         raise Refusal(Reason.RESOURCE_SET_UNKNOWN, "not declared for this tenant")
+
+
+def _check_purpose(agent: Agent, intent: Intent) -> None:
+    if intent.purpose not in agent.purposes:
+        raise Refusal(Reason.PURPOSE_REFUSED)
+
+
+def _check_task(action: Action, intent: Intent) -> None:
+    if action.action_class is not ActionClass.READ and not intent.task:
+        raise Refusal(Reason.TASK_REQUIRED)
+
+
+def _check_parameters(intent: Intent) -> None:
+    """Refuse what Cedar's JSON would read as something else than the text it is; types are Cedar's business."""
+    if _has_reserved_member(intent.parameters):
+        raise Refusal(Reason.PARAMETERS_REFUSED, f"no member's name begins with {_RESERVED}")
 
 
 def _has_reserved_member(value: Json) -> bool:

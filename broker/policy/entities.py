@@ -109,14 +109,15 @@ class Register:
     @property
     def roles(self) -> frozenset[str]:
         """Every role that somebody has."""
-        return frozenset(
-            role for holder in (*self.agents.values(), *self.operators.values()) for role in holder.roles
-        )
+        agents = {role for agent in self.agents.values() for role in agent.roles}
+        return frozenset(agents.union(*(operator.roles for operator in self.operators.values())))
 
     @property
     def cedar_types(self) -> frozenset[str]:
         """Every Cedar type of a resource."""
-        return frozenset(kind.cedar_type for service in self.services.values() for kind in service.resource_types.values())
+        return frozenset(
+            kind.cedar_type for service in self.services.values() for kind in service.resource_types.values()
+        )
 
     def principal(self, spiffe_id: str) -> Principal | None:
         """Return who that is; an exact match of the whole ID, never of a part."""

@@ -1,4 +1,4 @@
-"""Golden cases: questions with the answers that the author of a bundle expects; a bundle is not used unless all hold."""
+"""Golden cases: questions with the answers that a bundle's author expects; unless all hold, it is not used."""
 
 import json
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def read_cases(content: bytes, found: Findings) -> tuple[Case, ...]:
         if tables and not any(case.expected.answer == answer for case in cases):
             found.add(GOLDEN_FILE, f'no case expects "{answer}"; a bundle shows at least one permit and one deny')
     if not tables:
-        found.add(GOLDEN_FILE, "holds no case; write at least one [[case]] that expects permit and one that expects deny")
+        found.add(GOLDEN_FILE, "holds no case; write at least one that expects permit and one that expects deny")
     return tuple(cases)
 
 
@@ -143,7 +143,9 @@ def _expected(table: Table) -> Outcome:
     if answer not in EXPECTATIONS:
         table.problem(f"expect must be one of {', '.join(EXPECTATIONS)}")
     if (answer == "deny") != (reason in Reason.__members__):
-        table.problem('reason names the stable reason of a "deny", such as POLICY_NOT_PERMITTED, and stands with no other')
+        table.problem(
+            'reason names the stable reason of a "deny", such as POLICY_NOT_PERMITTED; leave it out otherwise'
+        )
     policies = table.names("policies", at_least=0) if table.has("policies") else None
     return Outcome(answer=answer, reason=reason, policies=policies)
 

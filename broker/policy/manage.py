@@ -1,6 +1,6 @@
 """Who may do what to the broker itself: the same bundle, the same engine, no credential.
 
-Tenancy is held here as well as in policies: whoever manages reaches no further than its own tenants, whatever a rule says.
+Tenancy is held here as well as in policies: nobody reaches further than its own tenants, whatever a rule says.
 """
 
 from typing import Final
@@ -29,8 +29,7 @@ def decide_manage(policy: CompiledPolicy, question: ManageQuestion) -> ManageDec
         principal = _principal(policy, question.principal)
         action = _action(policy, question.action)
         _check_reach(policy, principal, question)
-        if not _applies(action, principal, question.target):
-            raise Refusal(Reason.POLICY_NOT_PERMITTED, "the action does not apply to this target")
+        _check_applies(action, principal, question.target)
         answer = policy.ask_to_manage(principal, action=action.name, target=question.target, login=question.login)
         if answer.verdict is not Verdict.PERMITTED:
             raise refusal_of(policy, answer)
@@ -55,9 +54,10 @@ def _action(policy: CompiledPolicy, name: str) -> Action:
     return action
 
 
-def _applies(action: Action, principal: Principal, target: Target) -> bool:
-    """Whether the schema lets this kind of principal do this to that kind of target."""
-    return type(principal).__name__ in action.principals and TARGET_TYPES[target.kind] in action.resources
+def _check_applies(action: Action, principal: Principal, target: Target) -> None:
+    """Refuse what the schema lets no principal of this kind do to a target of that kind."""
+    if type(principal).__name__ not in action.principals or TARGET_TYPES[target.kind] not in action.resources:
+        raise Refusal(Reason.POLICY_NOT_PERMITTED, "the action does not apply to this target")
 
 
 def _check_reach(policy: CompiledPolicy, principal: Principal, question: ManageQuestion) -> None:

@@ -134,9 +134,7 @@ def _class_of(name: str, parents: frozenset[str], found: Findings) -> ActionClas
     return kind
 
 
-def _action(
-    schema: cedarpy.Schema, register: Register, name: str, kind: ActionClass, found: Findings
-) -> Action:
+def _action(schema: cedarpy.Schema, register: Register, name: str, kind: ActionClass, found: Findings) -> Action:
     """Ask the type checker what the action applies to, and whether its context is the broker's."""
     manage = kind is ActionClass.MANAGE
     types = TARGET_TYPES.values() if manage else (*sorted(register.cedar_types), RESOURCE_SET)
@@ -189,5 +187,7 @@ def known_names(register: Register) -> dict[str, frozenset[str]]:
         "Tenant": frozenset(register.tenants),
         "Role": register.roles,
         "Sensitivity": frozenset(level.name.lower() for level in Level),
-        RESOURCE_SET: frozenset(f"{tenant}/{entry.name}" for entry in register.sets.values() for tenant in entry.tenants),
+        RESOURCE_SET: frozenset(
+            f"{tenant}/{entry.name}" for entry in register.sets.values() for tenant in entry.tenants
+        ),
     }

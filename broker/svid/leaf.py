@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -105,12 +105,18 @@ def _examine(leaf_pem: bytes, chain_pem: bytes) -> UnverifiedSvid:
 
 def _check_key(certificate: x509.Certificate) -> None:
     # Before any signature is checked: a 16,384-bit key from a stranger's intermediate is work for a stranger.
-    match certificate.public_key():
+    key = certificate.public_key()
+    match key:
         case ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1()):
-            return
+            pass
         case rsa.RSAPublicKey(key_size=bits) if MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
-            return
-    raise Refusal(Reason.SVID_MALFORMED, "a key other than P-256, P-384 or RSA of 2048 to 4096 bits")
+            pass
+        case _:
+            raise Refusal(Reason.SVID_MALFORMED, "a key other than P-256, P-384 or RSA of 2048 to 4096 bits")
+    # A curve given by its parameters is loaded like the named one that it equals; RFC 5480 2.1.1 forbids it.
+    named = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if named not in certificate.tbs_certificate_bytes:
+        raise Refusal(Reason.SVID_MALFORMED, "a key in another form than the usual one")
 
 
 def _spiffe_id(leaf: x509.Certificate) -> SpiffeId:

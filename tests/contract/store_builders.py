@@ -1,12 +1,12 @@
 """What the store's tests write: valid nouns with defaults."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from broker.audit.entry import Entry
-from broker.audit.event import Caller, Decided, RequestRefused, TaskEnded, seal
+from broker.audit.event import Caller, RequestRefused, TaskEnded, seal
 from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation, Rule, RuleKind
 from broker.errors import Reason
@@ -51,18 +51,15 @@ def ended(effects: Effects) -> Entry:
     event = TaskEnded(
         at=NOW,
         caller=Caller(),
+        decided=None,
         tenant="emea",
-        task="",
+        task="task_1",
+        agent=AGENT,
         cause="ended",
-        credentials=tuple(each.credential_id for each in effects),
-        status_indexes={},
+        revoked=len(effects),
+        status_indexes={each.audience: ((each.status_index, each.status_index),) for each in effects},
     )
     return seal(event, salt)
-
-
-def decided() -> Decided:
-    """A decision."""
-    return Decided(id="dec_1")
 
 
 def scope(audience: str = ORDERS) -> Scope:
@@ -75,7 +72,7 @@ def scope(audience: str = ORDERS) -> Scope:
     )
 
 
-def grant(name: str, *, audience: str = ORDERS, index: int = 0, **changes: Any) -> Grant:
+def grant(name: str, *, audience: str = ORDERS, index: int = 0, **changes: Any) -> Grant:  # noqa: ANN401  # each member has its own type
     """A grant with defaults."""
     members: dict[str, Any] = {
         "credential_id": f"cred_{name}",
@@ -111,7 +108,7 @@ def granting(given: Grant, *, request_id: str = "", now: datetime = NOW) -> Item
     )
 
 
-def task(name: str, **changes: Any) -> Task:
+def task(name: str, **changes: Any) -> Task:  # noqa: ANN401  # each member has its own type
     """A task with defaults."""
     members: dict[str, Any] = {
         "id": f"task_{name}",
@@ -151,7 +148,7 @@ def noting(note: str) -> Item:
     return Item(accepted=lambda _: entry(note))
 
 
-def refusal_of(note: str) -> Any:
+def refusal_of(note: str) -> Callable[[Reason], Entry]:
     """What records a refusal."""
 
     def refused(reason: Reason) -> Entry:

@@ -168,6 +168,10 @@ class SqliteStore:
         """Return the first of these rules that is in force."""
         return self._ask(first_in_force, rules)
 
+    def has_live_grants(self, rule: Rule) -> bool:
+        """Whether a grant that is still remembered carries this name."""
+        return bool(self._one(bool, f"SELECT 1 FROM {writes.COVERED[rule.kind]} LIMIT 1", rule.name))
+
     def keys(self) -> Sequence[StoredKey]:
         """Return every key that is not removed."""
         return self._all(rows.to_key, f"SELECT {rows.KEY} FROM key_ring WHERE state <> 'removed' ORDER BY since, kid")

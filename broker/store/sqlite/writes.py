@@ -1,7 +1,6 @@
 """Writes: what an item changes, and which live credentials end with it."""
 
 # ruff: noqa: S608 - only constants of this package are joined into queries; values are always bound
-import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -20,12 +19,12 @@ from broker.store.interface import (
     RevokedCredential,
     Write,
 )
-from broker.store.sqlite.rows import GRANT, REVOKED, from_rule, from_scope, from_time, to_revoked
+from broker.store.sqlite.rows import GRANT, REVOKED, from_rule, from_scope, from_time, to_json, to_revoked
 
 _ADD_GRANT: Final = f"INSERT INTO granted ({GRANT}, audience, request_id) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
-# By an index each: `live` below bounds what they find to credentials that still count.
-_COVERED: Final = {
+# The grants that a rule covers, by an index each; `_LIVE` bounds them to the credentials that still count.
+COVERED: Final = {
     RuleKind.CREDENTIAL: "granted WHERE credential = ?",
     RuleKind.TASK: "granted WHERE task = ? AND task <> ''",
     RuleKind.AGENT: "granted WHERE agent = ?",
@@ -105,7 +104,7 @@ def _add_grant(connection: sqlite3.Connection, write: AddGrant) -> None:
         grant.intent_digest,
         grant.thumbprint,
         grant.status_index,
-        json.dumps(grant.policy_ids),
+        to_json(grant.policy_ids),
         from_time(grant.issued_at),
         from_time(grant.expires_at),
         grant.use,
@@ -113,8 +112,8 @@ def _add_grant(connection: sqlite3.Connection, write: AddGrant) -> None:
         write.request_id,
     )
     number = connection.execute(_ADD_GRANT, row).lastrowid
-    for policy in dict.fromkeys(grant.policy_ids):
-        connection.execute("INSERT INTO granted_policy VALUES (?, ?)", (policy, number))
+    policies = [(policy, number) for policy in dict.fromkeys(grant.policy_ids)]
+    connection.executemany("INSERT INTO granted_policy VALUES (?, ?)", policies)
 
 
 def _expand(
@@ -124,7 +123,7 @@ def _expand(
     position: int,
 ) -> Sequence[RevokedCredential]:
     """Record as revoked every live credential that the rule covers."""
-    query = f"SELECT {REVOKED} FROM {_COVERED[rule.kind]}{_LIVE}"
+    query = f"SELECT {REVOKED} FROM {COVERED[rule.kind]}{_LIVE}"
     found = [to_revoked(row) for row in connection.execute(query, (rule.name, from_time(at)))]
     connection.executemany(
         "INSERT INTO revoked (position, at, rule, credential, agent, audience, status_index, expires_at)"

@@ -1,34 +1,27 @@
-"""The composition root of the server: the only file that builds it. Opens in order, closes in reverse."""
+"""The issuer, composed: keys, store and policy are opened in order, and closed in reverse."""
 
 import asyncio
 import os
-import resource
-import signal
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from typing import Final
 
-import structlog
 from pyroaring import BitMap
 
+from broker.app.ids import new_id, now
 from broker.audit.checkpoint import Checkpoint, VerifierKey, sign
 from broker.audit.event import BrokerStarted
 from broker.credential.keys import KeySettings
-from broker.credential.source import CheckpointSigner, KeyFileError, Signers, open_signers
+from broker.credential.source import CheckpointSigner, Signers, open_signers
 from broker.issuer.batch import Chore, Worker
 from broker.issuer.changes import Changes
-from broker.issuer.client import RemoteIssuer
 from broker.issuer.local import LocalIssuer, Verbs
-from broker.issuer.port import Change, Issuer, State
-from broker.issuer.server import serve_link
-from broker.link.credentials import server_credentials
-from broker.link.source import IdentitySource, IdentityUnavailable
-from broker.operations.attempt import Attempt
+from broker.issuer.port import Change, State
+from broker.operations.attempt import Attempt, Clock
 from broker.operations.checkpoint import ReadCheckpoint, SignCheckpoint
 from broker.operations.exchange import Exchange
 from broker.operations.gate import Gate
@@ -40,64 +33,27 @@ from broker.operations.status_indexes import StatusIndexes
 from broker.operations.subscribe import ReadAudit, ReadRevocations
 from broker.operations.task import BeginTask, ExpireTasks, FinishTask
 from broker.policy.source import PolicySource
-from broker.server.door import Door, DoorSettings
-from broker.settings import ConfigurationProblem, Settings
-from broker.store.interface import Item, StoreUnavailable
+from broker.settings import Settings
+from broker.store.interface import Item
 from broker.store.sqlite import SqliteStore
-from broker.supervisor import Control
 from broker.svid.authenticate import Authenticator
 from broker.svid.principal import TrustBundles
 from broker.svid.spiffe_id import SpiffeId
 
-CONFIGURATION: Final = 78
-UNAVAILABLE: Final = 69
+# No credential outlives this, so a retired key must be published for as long.
 LONGEST_CREDENTIAL: Final = timedelta(hours=24)
 
-_log = structlog.get_logger(__name__)
-
-
-def now() -> datetime:
-    """Return the time, UTC. The server's one clock."""
-    return datetime.now(UTC)
-
-
-def new_id(prefix: str) -> str:
-    """Return prefix_ and a UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, 74 random ones."""
-    value = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    digits = f"{value:032x}"
-    return f"{prefix}_{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def harden() -> None:
-    """Leave no key in a core file; as root nobody else's debugger either (as a user it would break attestation)."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
 
 @asynccontextmanager
-async def open_identity(settings: Settings) -> AsyncIterator[IdentitySource]:
-    """Open the supply of the broker's own SVID and of all trust bundles.
-
-    Raises:
-        IdentityUnavailable: the SPIRE agent does not answer, or has no entry for this process.
-
-    """
-    source = await IdentitySource.open(
-        socket=settings.workload_api.socket,
-        spiffe_id=settings.broker.spiffe_id,
-        hint=None,
-        timeout=settings.workload_api.timeout.total_seconds(),
-    )
-    try:
-        yield source
-    finally:
-        await asyncio.to_thread(source.close)
-
-
-@asynccontextmanager
-async def open_issuer(settings: Settings, identity: IdentitySource) -> AsyncIterator[LocalIssuer]:
+async def open_issuer(
+    settings: Settings, trust: Callable[[], TrustBundles], clock: Clock = now
+) -> AsyncIterator[LocalIssuer]:
     """Open keys, store and policy, and start the worker.
+
+    Args:
+        settings: the configuration.
+        trust: the trust bundles as they are now.
+        clock: the time, UTC.
 
     Raises:
         KeyFileError: the keys' directory is not safe.
@@ -108,7 +64,7 @@ async def open_issuer(settings: Settings, identity: IdentitySource) -> AsyncIter
     signers = open_signers(settings.keys.dir)
     store = SqliteStore(settings.store.path, log_id=new_id("log"), cursor_key=os.urandom(32))
     try:
-        issuer = _compose(settings, identity, signers, store)
+        issuer = _compose(settings, trust, signers, store, clock)
         issuer.worker.start()
         try:
             yield issuer
@@ -118,15 +74,17 @@ async def open_issuer(settings: Settings, identity: IdentitySource) -> AsyncIter
         store.close()
 
 
-def _compose(settings: Settings, identity: IdentitySource, signers: Signers, store: SqliteStore) -> LocalIssuer:
+def _compose(
+    settings: Settings, trust: Callable[[], TrustBundles], signers: Signers, store: SqliteStore, clock: Clock
+) -> LocalIssuer:
     recorder = Recorder(store=store, salt=lambda: os.urandom(32), meter=RefusalMeter())
-    policy = ActiveBundle(source=PolicySource(settings.policy.dir), recorder=recorder, clock=now)
+    policy = ActiveBundle(source=PolicySource(settings.policy.dir), recorder=recorder, clock=clock)
     gate = Gate(
         authenticator=Authenticator(own_id=SpiffeId.parse(settings.broker.spiffe_id)),
-        trust=identity.bundles,
+        trust=trust,
         store=store,
     )
-    attempt = Attempt(gate=gate, recorder=recorder, policy=policy, clock=now, new_id=new_id)
+    attempt = Attempt(gate=gate, recorder=recorder, policy=policy, clock=clock, new_id=new_id)
     verifier_key = VerifierKey(name=f"{settings.broker.origin}/{store.log_id}", public_key=signers.checkpoint.public)
     keys = Keys(
         issuer=settings.broker.issuer,
@@ -136,7 +94,7 @@ def _compose(settings: Settings, identity: IdentitySource, signers: Signers, sto
         settings=KeySettings(
             period=settings.keys.rotate_every, lead=settings.keys.publish_ahead, retention=LONGEST_CREDENTIAL
         ),
-        clock=now,
+        clock=clock,
     )
     checkpoints = SignCheckpoint(store=store, sign=partial(_sign, verifier_key, signers.checkpoint))
     exchange = Exchange(
@@ -145,17 +103,17 @@ def _compose(settings: Settings, identity: IdentitySource, signers: Signers, sto
         policy=policy,
         indexes=StatusIndexes(store=store),
         mint=keys.mint,
-        clock=now,
+        clock=clock,
         new_id=new_id,
     )
     feed = Changes()
-    epoch = Epoch(policy=policy, keys=keys, trust=identity.bundles)
-    _record_start(recorder, settings)
+    epoch = Epoch(policy=policy, keys=keys, trust=trust)
+    _record_start(recorder, settings, clock)
     policy.refresh()
     keys.refresh()
     worker = Worker(
         exchange=exchange,
-        chores=_chores(settings, recorder, policy, keys, checkpoints),
+        chores=_chores(settings, recorder, policy, keys, checkpoints, clock),
         after=lambda: feed.publish(Change(size=store.size(), epoch=epoch())),
     )
     return LocalIssuer(
@@ -175,8 +133,8 @@ def _sign(key: VerifierKey, signer: CheckpointSigner, size: int, root: bytes) ->
     return sign(Checkpoint(origin=key.name, size=size, root=root), key.public_key, signer)
 
 
-def _record_start(recorder: Recorder, settings: Settings) -> None:
-    event = BrokerStarted(at=now(), spiffe_id=settings.broker.spiffe_id, version=version("spiffe-credential-broker"))
+def _record_start(recorder: Recorder, settings: Settings, clock: Clock) -> None:
+    event = BrokerStarted(at=clock(), spiffe_id=settings.broker.spiffe_id, version=version("spiffe-credential-broker"))
     entry = recorder.entry(event)
     commit(recorder.store, [Item(accepted=lambda _: entry)])
 
@@ -220,13 +178,13 @@ def _verbs(settings: Settings, attempt: Attempt, keys: Keys, checkpoints: SignCh
 
 
 def _chores(
-    settings: Settings, recorder: Recorder, policy: ActiveBundle, keys: Keys, checkpoints: SignCheckpoint
+    settings: Settings, recorder: Recorder, policy: ActiveBundle, keys: Keys, checkpoints: SignCheckpoint, clock: Clock
 ) -> tuple[Chore, ...]:
     return (
-        Chore(name="expire tasks", seconds=0.5, work=ExpireTasks(recorder=recorder, clock=now)),
+        Chore(name="expire tasks", seconds=0.5, work=ExpireTasks(recorder=recorder, clock=clock)),
         Chore(name="reload policy", seconds=settings.policy.reload_every.total_seconds(), work=policy.refresh),
         Chore(name="rotate keys", seconds=1, work=keys.refresh),
         Chore(name="sign checkpoint", seconds=1, work=checkpoints),
-        Chore(name="count suppressed refusals", seconds=1, work=lambda: recorder.flush_suppressed(now())),
-        Chore(name="forget expired", seconds=60, work=lambda: recorder.store.forget_expired(now())),
+        Chore(name="count suppressed refusals", seconds=1, work=lambda: recorder.flush_suppressed(clock())),
+        Chore(name="forget expired", seconds=60, work=lambda: recorder.store.forget_expired(clock())),
     )

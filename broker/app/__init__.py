@@ -1,0 +1,1 @@
+"""The composition root of the server: the only room that builds it."""

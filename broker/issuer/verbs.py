@@ -1,0 +1,191 @@
+"""Every verb of the port but exchange: which frame carries it, and how its call and its answer convert. One table."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from broker.errors import Refusal
+from broker.issuer import convert_answers as answers
+from broker.issuer import convert_calls as calls
+from broker.issuer.convert import decode_refusal, encode_refusal, from_microseconds, to_microseconds
+from broker.issuer.port import Issuer
+from broker.issuer.v1 import port_pb2 as v1
+
+Call = TypeVar("Call")
+Answer = TypeVar("Answer")
+
+# What a page may weigh; every other answer is small. Counted against what may be in flight before it is read.
+PAGE_WEIGHT: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb(Generic[Call, Answer]):
+    """One verb.
+
+    Attributes:
+        call: the frame's field for the call.
+        answer: the frame's field for the answer.
+        encode_call: the door's half of the call.
+        decode_call: the issuer's half; raises one of CONVERSION_PROBLEMS.
+        encode_answer: the issuer's half of the answer.
+        decode_answer: the door's half; raises one of CONVERSION_PROBLEMS.
+        ask: asks an issuer.
+        weight: what the answer may weigh, bytes.
+
+    """
+
+    call: str
+    answer: str
+    encode_call: Callable[[Call], Message]
+    decode_call: Callable[[Any], Call]
+    encode_answer: Callable[[Answer], Message]
+    decode_answer: Callable[[Any], Answer]
+    ask: Callable[[Issuer, Call], Awaitable[Answer]]
+    weight: int = 0
+
+
+def _encode_recorded(refusal: Refusal) -> v1.Recorded:
+    return v1.Recorded(refusal=encode_refusal(refusal))
+
+
+def _decode_recorded(message: v1.Recorded) -> Refusal:
+    return decode_refusal(message.refusal)
+
+
+def _encode_authenticated(valid_until: datetime) -> v1.Authenticated:
+    return v1.Authenticated(valid_until_us=to_microseconds(valid_until))
+
+
+def _decode_authenticated(message: v1.Authenticated) -> datetime:
+    return from_microseconds(message.valid_until_us)
+
+
+def _encode_state_call(_: None) -> v1.StateCall:
+    return v1.StateCall()
+
+
+def _decode_state_call(_: v1.StateCall) -> None:
+    return None
+
+
+BEGIN_TASK: Final = Verb(
+    call="begin_task",
+    answer="task",
+    encode_call=calls.encode_begin_task,
+    decode_call=calls.decode_begin_task,
+    encode_answer=answers.encode_task,
+    decode_answer=answers.decode_task,
+    ask=lambda issuer, call: issuer.begin_task(call),
+)
+END_TASK: Final = Verb(
+    call="end_task",
+    answer="ended",
+    encode_call=calls.encode_end_task,
+    decode_call=calls.decode_end_task,
+    encode_answer=answers.encode_ended,
+    decode_answer=answers.decode_ended,
+    ask=lambda issuer, call: issuer.end_task(call),
+)
+REVOKE: Final = Verb(
+    call="revoke",
+    answer="ended",
+    encode_call=calls.encode_revoke,
+    decode_call=calls.decode_revoke,
+    encode_answer=answers.encode_ended,
+    decode_answer=answers.decode_ended,
+    ask=lambda issuer, call: issuer.revoke(call),
+)
+LIFT: Final = Verb(
+    call="lift",
+    answer="ended",
+    encode_call=calls.encode_lift,
+    decode_call=calls.decode_lift,
+    encode_answer=answers.encode_ended,
+    decode_answer=answers.decode_ended,
+    ask=lambda issuer, call: issuer.lift(call),
+)
+KEY_SET: Final = Verb(
+    call="read_key_set",
+    answer="key_set",
+    encode_call=calls.encode_read,
+    decode_call=calls.decode_read,
+    encode_answer=answers.encode_key_set,
+    decode_answer=answers.decode_key_set,
+    ask=lambda issuer, call: issuer.key_set(call),
+)
+CHECKPOINT: Final = Verb(
+    call="read_checkpoint",
+    answer="checkpoint",
+    encode_call=calls.encode_read,
+    decode_call=calls.decode_read,
+    encode_answer=answers.encode_checkpoint,
+    decode_answer=answers.decode_checkpoint,
+    ask=lambda issuer, call: issuer.checkpoint(call),
+)
+REFUSE: Final = Verb(
+    call="refuse",
+    answer="recorded",
+    encode_call=calls.encode_refused,
+    decode_call=calls.decode_refused,
+    encode_answer=_encode_recorded,
+    decode_answer=_decode_recorded,
+    ask=lambda issuer, call: issuer.refuse(call),
+)
+AUTHENTICATE: Final = Verb(
+    call="authenticate",
+    answer="authenticated",
+    encode_call=calls.encode_read,
+    decode_call=calls.decode_read,
+    encode_answer=_encode_authenticated,
+    decode_answer=_decode_authenticated,
+    ask=lambda issuer, call: issuer.authenticate(call),
+)
+REVOCATION_PAGE: Final = Verb(
+    call="read_revocations",
+    answer="revocation_page",
+    encode_call=calls.encode_revocation_page_call,
+    decode_call=calls.decode_revocation_page_call,
+    encode_answer=answers.encode_revocation_page,
+    decode_answer=answers.decode_revocation_page,
+    ask=lambda issuer, call: issuer.revocation_page(call),
+    weight=PAGE_WEIGHT,
+)
+AUDIT_PAGE: Final = Verb(
+    call="read_audit",
+    answer="audit_page",
+    encode_call=calls.encode_audit_page_call,
+    decode_call=calls.decode_audit_page_call,
+    encode_answer=answers.encode_audit_page,
+    decode_answer=answers.decode_audit_page,
+    ask=lambda issuer, call: issuer.audit_page(call),
+    weight=PAGE_WEIGHT,
+)
+STATE: Final = Verb(
+    call="read_state",
+    answer="state",
+    encode_call=_encode_state_call,
+    decode_call=_decode_state_call,
+    encode_answer=answers.encode_state,
+    decode_answer=answers.decode_state,
+    ask=lambda issuer, _: issuer.state(),
+)
+
+VERBS: Final[Mapping[str, Verb[Any, Any]]] = {
+    verb.call: verb
+    for verb in (
+        BEGIN_TASK,
+        END_TASK,
+        REVOKE,
+        LIFT,
+        KEY_SET,
+        CHECKPOINT,
+        REFUSE,
+        AUTHENTICATE,
+        REVOCATION_PAGE,
+        AUDIT_PAGE,
+        STATE,
+    )
+}

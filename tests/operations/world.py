@@ -1,0 +1,183 @@
+"""An issuer composed as in production, over a store in a temporary folder, a fake trust domain and the example bundle."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from broker.app.issuer import open_issuer
+from broker.credential.revocation import Rule, RuleKind
+from broker.credential.token import Credential
+from broker.errors import Refusal
+from broker.intent import Intent, Resource
+from broker.issuer.local import LocalIssuer
+from broker.operations.calls import (
+    AuditEvent,
+    AuditFilter,
+    AuditPageCall,
+    BeginTaskCall,
+    Context,
+    Ended,
+    EndTaskCall,
+    ExchangeAnswer,
+    ExchangeCall,
+    LiftCall,
+    RevocationPage,
+    RevocationPageCall,
+    RevokeCall,
+)
+from broker.settings import load
+from broker.svid.principal import Evidence, TrustBundles
+from broker.task import Task
+from tests.fakes.trust_domain import TrustDomain
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "examples" / "support-desk" / "policy"
+
+BROKER = "spiffe://example.org/broker"
+SUPPORT = "spiffe://example.org/agent/support-assistant"
+WHOLESALE = "spiffe://example.org/agent/wholesale-assistant"
+SHARED = "spiffe://example.org/agent/shared-assistant"
+COURIER = "spiffe://partner.example/agent/courier"
+ORDERS = "spiffe://example.org/service/orders"
+SECURITY = "spiffe://example.org/operator/security"
+RETAIL_DESK = "spiffe://example.org/operator/retail-desk"
+
+
+@dataclass(kw_only=True)
+class World:
+    """Everything a test needs to call the issuer as somebody."""
+
+    issuer: LocalIssuer
+    folder: Path
+    time: "Time"
+    domains: dict[str, TrustDomain]
+    trusted: TrustBundles
+    _evidence: dict[str, Evidence] = field(default_factory=dict)
+    _requests: Any = field(default_factory=count)
+
+    def evidence(self, who: str) -> Evidence:
+        """Return what a connection of this SPIFFE ID presents, the same leaf each time."""
+        if who not in self._evidence:
+            domain, _, path = who.removeprefix("spiffe://").partition("/")
+            self._evidence[who] = self.domains[domain].svid("/" + path).evidence()
+        return self._evidence[who]
+
+    def renew(self, who: str) -> None:
+        """Give this ID a new leaf, as SPIRE does when it rotates."""
+        self._evidence.pop(who, None)
+
+    def context(self, who: str) -> Context:
+        return Context(evidence=self.evidence(who), request=f"req_{next(self._requests)}")
+
+    def call(self, who: str = SUPPORT, **changes: Any) -> ExchangeCall:
+        """Return an exchange that the example bundle permits, with changes to its intent or to the call."""
+        outer = {name: changes.pop(name) for name in ("lifetime", "request_id") if name in changes}
+        if isinstance(changes.get("resource"), str):
+            kind, _, identifier = changes["resource"].partition("/")
+            changes["resource"] = Resource(type=kind, id=identifier)
+        values: dict[str, Any] = {
+            "action": "order.read",
+            "resource": Resource(type="order", id="1234"),
+            "purpose": "customer-support",
+            "audience": ORDERS,
+        }
+        return ExchangeCall(context=self.context(who), intent=Intent(**values | changes), **outer)
+
+    async def exchange(self, who: str = SUPPORT, **changes: Any) -> ExchangeAnswer:
+        (answer,) = await self.issuer.exchange([self.call(who, **changes)])
+        return answer
+
+    async def granted(self, who: str = SUPPORT, **changes: Any) -> Credential:
+        answer = await self.exchange(who, **changes)
+        assert isinstance(answer, Credential), answer
+        return answer
+
+    async def refused(self, who: str = SUPPORT, **changes: Any) -> Refusal:
+        answer = await self.exchange(who, **changes)
+        assert isinstance(answer, Refusal), answer
+        return answer
+
+    async def begin(self, who: str = SUPPORT, **changes: Any) -> Task:
+        values = {"purpose": "customer-support"} | changes
+        return await self.issuer.begin_task(BeginTaskCall(context=self.context(who), **values))
+
+    async def end(self, task: str, who: str = SUPPORT) -> Ended:
+        return await self.issuer.end_task(EndTaskCall(context=self.context(who), task=task))
+
+    async def revoke(self, kind: str, name: str, who: str = SECURITY) -> Ended:
+        rule = Rule(kind=RuleKind(kind), name=name)
+        return await self.issuer.revoke(RevokeCall(context=self.context(who), rule=rule, text="a test"))
+
+    async def lift(self, revocation: str, who: str = SECURITY) -> Ended:
+        return await self.issuer.lift(LiftCall(context=self.context(who), revocation=revocation))
+
+    async def revocations(self, who: str = ORDERS, cursor: str = "") -> RevocationPage:
+        return await self.issuer.revocation_page(RevocationPageCall(context=self.context(who), cursor=cursor))
+
+    async def events(self, who: str = SECURITY, *, personal: bool = False, **wanted: Any) -> list[AuditEvent]:
+        """Return the whole log, or what the filter leaves of it."""
+        found: list[AuditEvent] = []
+        cursor = ""
+        while True:
+            page = await self.issuer.audit_page(
+                AuditPageCall(
+                    context=self.context(who), cursor=cursor, filter=AuditFilter(**wanted), personal=personal
+                ),
+            )
+            found += page.events
+            cursor = page.page.cursor
+            if page.page.stop >= page.page.size:
+                return found
+
+
+@dataclass(kw_only=True)
+class Time:
+    """The issuer's clock: the real one, moved by what a test adds."""
+
+    ahead: timedelta = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+def configuration(folder: Path, *, policy: Path = BUNDLE, **sections: str) -> Path:
+    """Write a configuration whose every path lies in a folder."""
+    path = folder / "broker.toml"
+    text = f"""
+[broker]
+issuer = "https://broker.example.org"
+spiffe_id = "{BROKER}"
+[listen]
+address = "127.0.0.1:0"
+[admin]
+socket = "{folder}/admin.sock"
+[store]
+url = "sqlite:///{folder}/broker.sqlite3"
+[keys]
+dir = "{folder}/keys"
+[policy]
+dir = "{policy}"
+"""
+    path.write_text(text + "".join(f"[{name}]\n{body}\n" for name, body in sections.items()))
+    return path
+
+
+@asynccontextmanager
+async def open_world(folder: Path) -> AsyncIterator[World]:
+    """Open an issuer in a folder; the folder may hold the store of an earlier one."""
+    policy = folder / "policy"
+    if not policy.exists():
+        shutil.copytree(BUNDLE, policy)
+    domains = {name: TrustDomain(name) for name in ("example.org", "partner.example")}
+    trusted = domains["example.org"].bundles(domains["partner.example"])
+    time = Time()
+    world: World | None = None
+    settings = load(configuration(folder, policy=policy))
+    async with open_issuer(settings, lambda: world.trusted if world else trusted, clock=time) as issuer:
+        world = World(issuer=issuer, folder=folder, time=time, domains=domains, trusted=trusted)
+        yield world

@@ -1,0 +1,21 @@
+"""Waiting for a condition: the one place in the tests that lets time pass."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+PAUSE = 0.02
+
+
+async def eventually(probe: Callable[[], Awaitable[T]], *, within: float = 20.0) -> T:
+    """Return the first truthy answer of the probe.
+
+    Raises:
+        TimeoutError: there was none within these seconds.
+
+    """
+    async with asyncio.timeout(within):
+        while not (answer := await probe()):
+            await asyncio.sleep(PAUSE)
+    return answer
