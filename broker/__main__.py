@@ -1,7 +1,5 @@
 """The `broker` command."""
 
-import sys
-
 from broker.cli import broker
 
 
@@ -11,4 +9,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

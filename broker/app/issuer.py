@@ -1,4 +1,4 @@
-"""The issuer, composed: keys, store and policy are opened in order, and closed in reverse."""
+"""The issuer, composed, and as a process of its own: keys, store and policy opened in order, closed in reverse."""
 
 import asyncio
 import os
@@ -12,7 +12,9 @@ from typing import Final
 
 from pyroaring import BitMap
 
+from broker.app.identity import open_identity
 from broker.app.ids import new_id, now
+from broker.app.lifetime import guarded, until_stopped
 from broker.audit.checkpoint import Checkpoint, VerifierKey, sign
 from broker.audit.event import BrokerStarted
 from broker.credential.keys import KeySettings
@@ -21,6 +23,7 @@ from broker.issuer.batch import Chore, Worker
 from broker.issuer.changes import Changes
 from broker.issuer.local import LocalIssuer, Verbs
 from broker.issuer.port import Change, State
+from broker.issuer.server import serve_links
 from broker.operations.attempt import Attempt, Clock
 from broker.operations.checkpoint import ReadCheckpoint, SignCheckpoint
 from broker.operations.exchange import Exchange
@@ -36,12 +39,25 @@ from broker.policy.source import PolicySource
 from broker.settings import Settings
 from broker.store.interface import Item
 from broker.store.sqlite import SqliteStore
+from broker.supervisor import Control
 from broker.svid.authenticate import Authenticator
 from broker.svid.principal import TrustBundles
 from broker.svid.spiffe_id import SpiffeId
 
 # No credential outlives this, so a retired key must be published for as long.
 LONGEST_CREDENTIAL: Final = timedelta(hours=24)
+
+
+async def run_issuer(settings: Settings, control: Control) -> int:
+    """Serve the issuer over the links that the supervisor gives; return the exit code."""
+
+    async def serve() -> None:
+        async with open_identity(settings) as identity, open_issuer(settings, identity.bundles) as issuer:
+            serving = asyncio.create_task(serve_links(control.links(), issuer))
+            control.report_ready(f"policy {(await issuer.state()).policy_digest or 'none'}")
+            await until_stopped(serving)
+
+    return await guarded(serve, control)
 
 
 @asynccontextmanager
@@ -186,5 +202,5 @@ def _chores(
         Chore(name="rotate keys", seconds=1, work=keys.refresh),
         Chore(name="sign checkpoint", seconds=1, work=checkpoints),
         Chore(name="count suppressed refusals", seconds=1, work=lambda: recorder.flush_suppressed(clock())),
-        Chore(name="forget expired", seconds=60, work=lambda: recorder.store.forget_expired(clock())),
+        Chore(name="forget expired", seconds=1, work=lambda: recorder.store.forget_expired(clock())),
     )

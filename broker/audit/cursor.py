@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.errors import Reason, Refusal
-from broker.intent import canonical_json
+from broker.intent import Json, canonical_json
 
 MAX_LENGTH: Final = 1024
 
@@ -38,7 +38,7 @@ class Place:
 
 def seal(place: Place, position: int, key: bytes) -> str:
     """Return the cursor that resumes at `position`."""
-    members = {
+    members: dict[str, Json] = {
         "log": place.log,
         "position": position,
         "reader": place.reader,

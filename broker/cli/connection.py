@@ -4,13 +4,13 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import click
 
-from broker.client import Session, connect
-from broker.client.errors import RefusedError, UnavailableError
-from broker.link.source import IdentityUnavailable
+from broker.client import BrokerError, RefusedError, Session, Unavailable, Unreachable, connect
+from broker.errors import Reason
+from broker.link.identity import IdentityUnavailable
 
 REFUSED: Final = 1
 UNREACHABLE: Final = 69
@@ -52,17 +52,26 @@ def guarded(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except IdentityUnavailable as problem:
-        fail(f"no SVID: {problem}", problem.fix, UNREACHABLE)
-    except UnavailableError as refusal:
-        fail(f"unavailable ({refusal.reason_name}): {refusal}", refusal.next_step, UNREACHABLE)
+        fail(problem.message, problem.fix, UNREACHABLE)
+    except Unreachable as problem:
+        fail(f"the broker does not answer: {problem}", str(problem.__cause__ or ""), UNREACHABLE)
+    except Unavailable as refusal:
+        fail(f"unavailable: {_reason(refusal)}", refusal.next_step, UNREACHABLE)
     except RefusedError as refusal:
         policies = f" by {', '.join(refusal.policy_ids)}" if refusal.policy_ids else ""
-        fail(f"refused{policies}: {refusal.reason_name}. {refusal.sentence}", refusal.next_step, REFUSED)
+        fail(f"refused{policies}: {_reason(refusal)}. {refusal.sentence}", refusal.next_step, REFUSED)
+    except BrokerError as problem:
+        fail(str(problem), "", REFUSED)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def fail(what: str, fix: str, code: int) -> "Any":  # noqa: ANN401  # NoReturn is lost on callers in except blocks
+def _reason(refusal: RefusedError) -> str:
+    name = refusal.reason.name if isinstance(refusal.reason, Reason) else refusal.reason
+    return f"{name} ({refusal.detail})" if refusal.detail else name
+
+
+def fail(what: str, fix: str, code: int) -> NoReturn:
     """Say what went wrong and how to mend it, and end."""
     click.secho(what, fg="red", err=True)
     if fix:

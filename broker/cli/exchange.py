@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from broker.cli.connection import options, run, show
-from broker.client import HeldCredential, Session
+from broker.client import Credential, Session
+from broker.errors import Refusal
+from broker.intent import Json, parse_parameters
 
 
 @click.command
@@ -43,11 +45,13 @@ def exchange(  # noqa: PLR0913  # one parameter an option
     if not slash:
         raise click.BadParameter("give TYPE/ID, such as order/1234", param_hint="--resource")
 
-    async def work(session: Session) -> HeldCredential:
+    asked = _parameters(parameters)
+
+    async def work(session: Session) -> Credential:
         return await session.exchange(
             action=action,
             resource=(kind, identifier),
-            parameters=parameters,
+            parameters=asked,
             purpose=purpose,
             audience=audience,
             task=task,
@@ -58,10 +62,12 @@ def exchange(  # noqa: PLR0913  # one parameter an option
         _write(output, credential)
     show(
         {
-            "credential": credential.credential_id,
+            "credential": credential.id,
             "expires": credential.expires_at.isoformat(),
             "tenant": credential.tenant,
-            "granted": json.loads(credential.authorization_details),
+            "granted": json.dumps(list(credential.authorization_details))
+            if not as_json
+            else list(credential.authorization_details),
             "permitted by": ", ".join(credential.policy_ids),
             "decision": credential.decision_id,
         },
@@ -69,7 +75,14 @@ def exchange(  # noqa: PLR0913  # one parameter an option
     )
 
 
-def _write(path: Path, credential: HeldCredential) -> None:
+def _parameters(text: str) -> dict[str, Json]:
+    try:
+        return parse_parameters(text)
+    except Refusal as refusal:
+        raise click.BadParameter(refusal.reason.meaning.next_step, param_hint="--parameters") from refusal
+
+
+def _write(path: Path, credential: Credential) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as problem:

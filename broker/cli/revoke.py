@@ -3,9 +3,10 @@
 import click
 
 from broker.cli.connection import options, run, show
-from broker.client import RevocationMade, Session
+from broker.client import Ending, Session
+from broker.credential.revocation import RuleKind
 
-_KINDS = ("credential", "task", "agent", "tenant", "policy")
+_KINDS = [kind.value for kind in RuleKind]
 
 
 @click.command
@@ -30,11 +31,11 @@ def revoke(  # noqa: PLR0913  # one parameter an option
     When this returns, the revocation is durable and no new credential passes under it.
     """
 
-    async def work(session: Session) -> RevocationMade:
-        return await session.revoke(kind, name, reason=reason)
+    async def work(session: Session) -> Ending:
+        return await session.revoke(RuleKind(kind), name, reason=reason)
 
     made = run(address, broker_id, socket, spiffe_id, work)
     show(
-        {"revocation": made.revocation_id, "ended credentials": made.revoked_credentials, "position": made.position},
+        {"revocation": made.revocation, "ended credentials": made.revoked, "position": made.position},
         as_json=as_json,
     )

@@ -28,7 +28,7 @@ def serve(*, config: Path | None, embedded: bool) -> None:
         click.secho(str(problem), fg="red", err=True)
         sys.exit(CONFIGURATION)
     if embedded:
-        from broker.app import run_embedded  # noqa: PLC0415  # the supervisor must not import grpc
+        from broker.app.embedded import run_embedded  # noqa: PLC0415  # the supervisor must not import grpc
 
         sys.exit(asyncio.run(run_embedded(settings)))
     sys.exit(supervise(path, argv_for=lambda role: [sys.executable, "-m", "broker", f"_{role}"]))
@@ -39,7 +39,7 @@ def serve(*, config: Path | None, embedded: bool) -> None:
 @_control
 def issuer(*, config: Path, control_fd: int) -> None:
     """Run the half with the keys and the store."""
-    from broker.app import run_issuer  # noqa: PLC0415
+    from broker.app.issuer import run_issuer  # noqa: PLC0415
 
     sys.exit(asyncio.run(run_issuer(load(config), Control(control_fd))))
 
@@ -49,6 +49,6 @@ def issuer(*, config: Path, control_fd: int) -> None:
 @_control
 def door(*, config: Path, control_fd: int) -> None:
     """Run the half that parses strangers' bytes."""
-    from broker.app import run_door  # noqa: PLC0415
+    from broker.app.door import run_door  # noqa: PLC0415
 
     sys.exit(asyncio.run(run_door(load(config), Control(control_fd))))

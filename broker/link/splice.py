@@ -51,7 +51,13 @@ async def splice(
 
 
 async def discard(writer: asyncio.StreamWriter) -> None:
-    """Close, with what is still to be sent; a peer that does not take it in time does not hold us."""
+    """Close, with what is still to be sent; a peer that does not take it in time does not hold us.
+
+    A task that is being cancelled closes at once.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        writer.transport.abort()
     writer.close()
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(LINGER_SECONDS):

@@ -9,7 +9,7 @@ from broker.operations.attempt import Attempt, Clock, Visit
 from broker.operations.calls import BeginTaskCall, Ended, EndTaskCall
 from broker.operations.record import Recorder, commit, position_of, ranges_by_audience
 from broker.policy.decision import Target, TargetKind
-from broker.store.interface import AddTask, Effects, EndTask, Guard, Item, NotRevoked, TaskAlive
+from broker.store.interface import AddTask, Effects, EndTask, Guard, Item, NotRevoked, TaskAlive, TaskOpen
 from broker.task import Task
 
 
@@ -112,7 +112,10 @@ class ExpireTasks:
         now = self.clock()
         due = self.recorder.store.tasks_due(now)
         if due:
-            commit(self.recorder.store, [_ending(self.recorder, task, Caller(), "deadline", now) for task in due])
+            commit(
+                self.recorder.store,
+                [_ending(self.recorder, task, Caller(), "deadline", now, TaskOpen(task=task.id)) for task in due],
+            )
         return len(due)
 
 

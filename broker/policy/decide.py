@@ -202,7 +202,9 @@ def _has_reserved_member(value: Json) -> bool:
     """Whether a member's name is one that Cedar's JSON reads as an entity or an extension value."""
     match value:
         case dict():
-            return any(name.startswith(_RESERVED) or _has_reserved_member(member) for name, member in value.items())
+            return any(
+                str(name).startswith(_RESERVED) or _has_reserved_member(member) for name, member in value.items()
+            )
         case list() | tuple():
             return any(map(_has_reserved_member, value))
         case _:

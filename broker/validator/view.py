@@ -84,8 +84,9 @@ class RevocationView:
         """One past the last position of the log that is known."""
         return self._stop
 
-    def __len__(self) -> int:
-        """Return how many status indexes are known as revoked."""
+    @property
+    def count(self) -> int:
+        """How many status indexes are known as revoked."""
         return 0 if self._revoked is None else len(self._revoked)
 
     def is_revoked(self, status_index: int) -> bool:

@@ -139,11 +139,12 @@ class Form:
 
 @dataclass(slots=True)
 class TrustDomain:
-    """A trust domain; `authorities` are the roots of its bundle, of which the last one issues."""
+    """A trust domain; `authorities` are the roots of its bundle, of which the active one (else the last) issues."""
 
     name: str = "example.org"
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     authorities: list[Authority] = field(default_factory=list)
+    active: Authority | None = None
 
     def __post_init__(self) -> None:
         if not self.authorities:
@@ -155,13 +156,22 @@ class TrustDomain:
 
     @property
     def issuer(self) -> Authority:
-        return self.authorities[-1]
+        return self.active or self.authorities[-1]
 
     def add_authority(self, **form: object) -> Authority:
-        """Add a root to the bundle; from now on it issues."""
+        """Add a root to the bundle; unless another one is active, it issues from now on."""
         authority = self._authority(None, **form)
         self.authorities.append(authority)
         return authority
+
+    def prepare_authority(self) -> Authority:
+        """Add a root to the bundle that does not issue yet, which is how a rotation begins."""
+        self.active = self.issuer
+        return self.add_authority()
+
+    def activate(self, authority: Authority) -> None:
+        """Let a root issue."""
+        self.active = authority
 
     def remove_authority(self) -> Authority:
         """Take the oldest root out of the bundle."""

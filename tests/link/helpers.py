@@ -33,8 +33,7 @@ def evidence_of(context: grpc.aio.ServicerContext[bytes, bytes]) -> Evidence:
     presented = context.auth_context()
 
     def first(name: str) -> bytes:
-        values = presented.get(name)
-        return values[0] if values else b""
+        return next(iter(presented.get(name, ())), b"")
 
     return Evidence(
         leaf=first("x509_pem_cert"),
@@ -80,7 +79,7 @@ async def open_door(source: IdentitySource, *options: tuple[str, int]) -> AsyncI
     """Serve on loopback."""
     door = Door(source)
     server = grpc.aio.server(options=options)
-    handler = grpc.unary_unary_rpc_method_handler(door.who)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(door.who)
     service, method = WHO.removeprefix("/").split("/")
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
     credentials = server_credentials(source, on_handshake=door.count_handshake, on_failure=door.count_failure)
@@ -94,5 +93,5 @@ async def open_door(source: IdentitySource, *options: tuple[str, int]) -> AsyncI
 
 async def ask(channel: grpc.aio.Channel) -> str:
     """Ask who we are."""
-    answer: bytes = await channel.unary_unary(WHO)(b"", timeout=10)
-    return answer.decode()
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(WHO)
+    return (await call(b"", timeout=10)).decode()

@@ -32,9 +32,7 @@ async def test_identity_and_bundles_are_those_given(agent: WorkloadApi) -> None:
 
 
 async def test_several_svids_and_none_named_is_an_error_that_lists_them(agent: WorkloadApi) -> None:
-    agent.give(
-        Given(svid=HOME.svid("/one"), domain=HOME, hint="internal"), Given(svid=HOME.svid("/two"), domain=HOME)
-    )
+    agent.give(Given(svid=HOME.svid("/one"), domain=HOME, hint="internal"), Given(svid=HOME.svid("/two"), domain=HOME))
     with pytest.raises(IdentityAmbiguous, match=r"example\.org/one.*internal.*example\.org/two") as raised:
         await opened(agent)
     assert "spiffe_id" in raised.value.fix
@@ -80,6 +78,10 @@ async def test_each_failure_to_open_names_its_fix(agent: WorkloadApi, tmp_path: 
     assert "SPIFFE_ENDPOINT_SOCKET" in (await failure_of("http://agent")).fix
 
 
+def fail() -> None:
+    raise ValueError
+
+
 async def test_a_rotation_is_taken_over_and_announced(agent: WorkloadApi) -> None:
     agent.give_svid(HOME.svid("/broker"), HOME)
     source = await opened(agent)
@@ -87,7 +89,7 @@ async def test_a_rotation_is_taken_over_and_announced(agent: WorkloadApi) -> Non
     source.subscribe(lambda: announced.append(source.identity().thumbprint))
     unsubscribe = source.subscribe(lambda: announced.append("never"))
     unsubscribe()
-    source.subscribe(lambda: 1 // 0)
+    source.subscribe(fail)
     before, trust = source.identity(), source.bundles()
     second = HOME.svid("/broker")
     agent.give_svid(second, HOME)
@@ -131,7 +133,7 @@ async def test_an_agent_restart_is_survived(agent: WorkloadApi) -> None:
     source.close()
 
 
-@pytest.mark.parametrize("code", [grpc.StatusCode.CANCELLED, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OK])
+@pytest.mark.parametrize("code", [grpc.StatusCode.CANCELLED, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNKNOWN])
 async def test_a_stream_that_ends_for_good_is_begun_again_without_a_busy_loop(
     agent: WorkloadApi, code: grpc.StatusCode
 ) -> None:
@@ -139,7 +141,7 @@ async def test_a_stream_that_ends_for_good_is_begun_again_without_a_busy_loop(
     agent.give_svid(first, HOME)
     source = await opened(agent)
     asked = agent.requests
-    agent.refuse(code if code is not grpc.StatusCode.OK else grpc.StatusCode.UNKNOWN)
+    agent.refuse(code)
     await until(lambda: agent.requests >= asked + 3)
     assert agent.requests < asked + 6
     assert source.identity().certificate_chain == first.leaf_pem
@@ -178,7 +180,7 @@ async def test_permission_denied_for_good_ends_the_use_of_the_svid(agent: Worklo
         source.identity()
     agent.give_svid(HOME.svid("/broker"), HOME)
     await until(lambda: source.bundles().authorities)
-    assert source.identity()
+    assert str(source.identity().spiffe_id) == "spiffe://example.org/broker"
     source.close()
 
 
@@ -187,7 +189,7 @@ async def test_an_svid_that_a_message_no_longer_holds_is_no_longer_used(agent: W
     source = await opened(agent, spiffe_id="spiffe://example.org/broker")
     agent.give_svid(HOME.svid("/other"), HOME)
     await until(lambda: source.last_error is not None)
-    with pytest.raises(IdentityUnavailable, match="example.org/other"):
+    with pytest.raises(IdentityUnavailable, match=r"example\.org/other"):
         source.identity()
     source.close()
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from broker.intent import (
     Intent,
     Level,
     Resource,
+    canonical_json,
     parse_parameters,
 )
 
@@ -176,7 +178,9 @@ def test_every_field_counts_in_the_digest(change: dict[str, Any]) -> None:
 
 json_values = st.recursive(
     st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | st.text(st.characters(codec="utf-8"), max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3)
+    ),
     max_leaves=10,
 )
 
@@ -192,3 +196,8 @@ def test_nothing_but_a_refusal_comes_of_any_text(text: str) -> None:
         parse_parameters(text)
     except Refusal as refusal:
         assert refusal.reason.name.startswith("INTENT_PARAMETERS")
+
+
+@given(json_values)
+def test_the_quick_canonical_form_is_that_of_rfc_8785(value: Any) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)

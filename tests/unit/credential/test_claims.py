@@ -20,7 +20,11 @@ def test_a_grant_reads_back_as_it_was_given() -> None:
     read = from_claims(to_claims(given_grant, ISSUER))
     assert (read.issuer, read.agent, read.credential_id, read.task) == (ISSUER, AGENT, CREDENTIAL, TASK)
     assert (read.tenant, read.transaction_id) == (given_grant.tenant, given_grant.transaction_id)
-    assert (read.scope, read.intent_digest, read.thumbprint) == (SCOPE, given_grant.intent_digest, given_grant.thumbprint)
+    assert (read.scope, read.intent_digest, read.thumbprint) == (
+        SCOPE,
+        given_grant.intent_digest,
+        given_grant.thumbprint,
+    )
     assert (read.status_index, read.use) == (7, "many")
     assert (read.issued_at, read.not_before, read.expires_at) == (NOW, NOW, NOW + LIFETIME)
 

@@ -50,7 +50,9 @@ def test_what_has_no_single_meaning_is_refused(content: bytes) -> None:
         parse_object(content)
 
 
-@pytest.mark.parametrize("value", [None, 1.5, 2**53, -(2**53), "\ud800", {"\ud800": 1}, {1: 1}, [None], (1.5,), b"x", {1}])
+@pytest.mark.parametrize(
+    "value", [None, 1.5, 2**53, -(2**53), "\ud800", {"\ud800": 1}, {1: 1}, [None], (1.5,), b"x", {1}]
+)
 def test_what_parameters_cannot_hold_is_refused(value: object) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - any
         require_plain(value)

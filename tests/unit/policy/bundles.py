@@ -61,7 +61,7 @@ def compiled(files: Mapping[str, bytes] = EXAMPLE) -> CompiledPolicy:
     return compile_bundle(files)
 
 
-def question(
+def question(  # noqa: PLR0913  # every part of an intent, each with a default
     principal: str = SUPPORT,
     action: str = "order.read",
     resource: Resource | None = None,

@@ -1,5 +1,7 @@
 """Decisions: every check has its reason, tenants stay apart, text is never syntax, terms never widen."""
 
+# ruff: noqa: E501  # a row of an attack table, and a policy, stand on one line
+
 import unicodedata
 from dataclasses import replace
 from datetime import timedelta
@@ -169,6 +171,11 @@ def test_the_service_must_serve_the_tenant() -> None:
     permitted(question(), policy)
 
 
+def with_level(asked: Question, name: str, level: Level | None) -> Question:
+    intent = replace(asked.intent, risk=level) if name == "risk" else replace(asked.intent, sensitivity=level)
+    return replace(asked, intent=intent)
+
+
 # --- levels ------------------------------------------------------------------------------------------------------------
 
 
@@ -177,14 +184,13 @@ def test_a_role_gives_low_risk_reads_only(level: str) -> None:
     asked = question()
     permitted(asked)
     for raised in (Level.MODERATE, Level.HIGH):
-        intent = replace(asked.intent, **{level: raised})
-        decision = denied(replace(asked, intent=intent))
+        decision = denied(with_level(asked, level, raised))
         assert decision.reason is Reason.POLICY_NOT_PERMITTED
         assert decision.policy_ids == ("order-readers-may-look-up-orders",)
         assert "low-risk reads" in decision.detail
     # The control: a permit that names the agent does give them.
     courier = question(COURIER, purpose="delivery")
-    permitted(replace(courier, intent=replace(courier.intent, **{level: Level.HIGH})))
+    permitted(with_level(courier, level, Level.HIGH))
 
 
 def test_a_permit_by_role_lends_nothing_to_one_that_names_the_agent() -> None:
@@ -208,12 +214,14 @@ def test_a_class_in_a_role_permit_is_held_to_it_at_each_decision() -> None:
 
 
 def test_a_caller_raises_a_level_and_never_lowers_it() -> None:
-    forbid = '@id("no") forbid (principal, action == Action::"customer.read", resource) when { context.%s == "moderate" };'
+    forbid = (
+        '@id("no") forbid (principal, action == Action::"customer.read", resource) when { context.%s == "moderate" };'
+    )
     for level in ("sensitivity", "risk"):
         policy = compiled(without_cases(added("extra.cedar", forbid % level)))
         for said, reason in ((Level.LOW, True), (None, True), (Level.MODERATE, True), (Level.HIGH, False)):
             asked = question(action="customer.read", resource=CUSTOMER)
-            decision = decide(policy, replace(asked, intent=replace(asked.intent, **{level: said})))
+            decision = decide(policy, with_level(asked, level, said))
             assert isinstance(decision, Deny) is reason
 
 
@@ -223,14 +231,14 @@ def test_a_caller_raises_a_level_and_never_lowers_it() -> None:
 def test_one_agent_in_two_tenants_is_kept_apart() -> None:
     # A rule of retail that forgets to say whose resource: it must not open wholesale's.
     rule = '@id("careless") @max_lifetime("PT1M") permit (principal in Tenant::"retail", action == Action::"order.read", resource);'
-    files = replaced("entities.toml", 'roles = ["order-reader"]\npurposes = ["customer-support"]\nbusiness_owner = "Head of Shared', 'roles = []\npurposes = ["customer-support"]\nbusiness_owner = "Head of Shared')  # fmt: skip  # noqa: E501
+    files = replaced("entities.toml", 'roles = ["order-reader"]\npurposes = ["customer-support"]\nbusiness_owner = "Head of Shared', 'roles = []\npurposes = ["customer-support"]\nbusiness_owner = "Head of Shared')  # fmt: skip
     policy = compiled(without_cases(added("extra.cedar", rule, files)))
     assert permitted(question(SHARED, tenant="retail", task=TASK), policy).terms.tenant == "retail"
     assert denied(question(SHARED, tenant="wholesale", task=TASK), policy).reason is Reason.POLICY_NOT_PERMITTED
 
 
 def test_a_resource_belongs_to_the_tenant_of_the_question_whatever_its_id_says() -> None:
-    rule = '@id("one") @max_lifetime("PT1M") permit (principal is Agent, action == Action::"order.read", resource == Order::"retail/1");'  # noqa: E501
+    rule = '@id("one") @max_lifetime("PT1M") permit (principal is Agent, action == Action::"order.read", resource == Order::"retail/1");'
     files = without_cases(added("extra.cedar", rule))
     policy = compiled({**files, "reads.cedar": b"// none\n" + rule.replace('"one"', '"two"').encode()})
     permitted(question(resource=Resource(type="order", id="1")), policy)
@@ -242,11 +250,11 @@ def test_a_resource_belongs_to_the_tenant_of_the_question_whatever_its_id_says()
 # --- text is never syntax (C2, C4, D2) ------------------------------------------------------------------------------------
 
 TRICKS = ["*", "?", "+", "1234*", "12*", "../1234", "1234/..", "1234,5", 'x"', '"1234"', "\\", "${x}", "1234 ", "%31234",
-          "１２３４", "retail/1234", "Order::1234", '{"__entity":{"type":"Order","id":"retail/1234"}}', "\u0661\u0662"]  # fmt: skip
+          "\uff11\uff12\uff13\uff14", "retail/1234", "Order::1234", '{"__entity":{"type":"Order","id":"retail/1234"}}', "\u0661\u0662"]  # fmt: skip
 
 
 def only_order_1234() -> CompiledPolicy:
-    rule = '@id("one") @max_lifetime("PT1M") permit (principal == Agent::"%s", action == Action::"order.read", resource == Order::"retail/1234");'  # noqa: E501
+    rule = '@id("one") @max_lifetime("PT1M") permit (principal == Agent::"%s", action == Action::"order.read", resource == Order::"retail/1234");'
     return compiled(without_cases({**EXAMPLE, "reads.cedar": (rule % SUPPORT).encode()}))
 
 
@@ -339,7 +347,7 @@ def test_parameters_that_no_parser_let_through_are_refused_too(value: Json) -> N
 
 def test_a_policy_that_fails_denies_even_when_another_permits() -> None:
     # Cedar skips a forbid that overflows; without our rule this refund would be permitted.
-    rule = '@id("overflows") forbid (principal, action == Action::"order.refund", resource) when { context.parameters.amount + 9223372036854775807 < 0 };'  # noqa: E501
+    rule = '@id("overflows") forbid (principal, action == Action::"order.refund", resource) when { context.parameters.amount + 9223372036854775807 < 0 };'
     policy = compiled(without_cases(added("extra.cedar", rule)))
     assert denied(refund(100), policy).reason is Reason.POLICY_ERROR
     permitted(question(), policy)
@@ -378,7 +386,7 @@ def chosen_by_note() -> CompiledPolicy:
         f'permit (principal == Agent::"{SUPPORT}", action == Action::"order.refund", resource) {when.format(key)}'
         for key, (written, _, _) in PERMITS.items()
     ]
-    forbids = [f'@id("{key}") forbid (principal, action == Action::"order.refund", resource) {when.format(key)}' for key in FORBIDS]  # fmt: skip  # noqa: E501
+    forbids = [f'@id("{key}") forbid (principal, action == Action::"order.refund", resource) {when.format(key)}' for key in FORBIDS]  # fmt: skip
     return compiled(without_cases({**EXAMPLE, "writes.cedar": "\n".join(permits + forbids).encode()}))
 
 

@@ -1,5 +1,7 @@
 """Who manages what: within its own tenants, about itself, and only what the bundle's rules say."""
 
+# ruff: noqa: E501  # a row of an attack table, and a policy, stand on one line
+
 import pytest
 
 from broker.errors import Reason

@@ -1,9 +1,12 @@
 """Hot reload: a good bundle replaces the one in force, whole; a bad one changes nothing and says why (C5)."""
 
+# ruff: noqa: E501  # a row of an attack table, and a policy, stand on one line
+
 import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -37,7 +40,7 @@ def source(place: Path) -> PolicySource:
     return source
 
 
-PERMIT = '@id("{0}") @max_lifetime("PT1M") permit (principal == Agent::"spiffe://example.org/agent/support-assistant", action == Action::"order.read", resource);'  # noqa: E501
+PERMIT = '@id("{0}") @max_lifetime("PT1M") permit (principal == Agent::"spiffe://example.org/agent/support-assistant", action == Action::"order.read", resource);'
 
 BAD: dict[str, tuple[Callable[[], Files], str, str]] = {
     "half-written": (
@@ -156,7 +159,7 @@ def test_a_moved_link_swaps_all_files_at_once(tmp_path: Path) -> None:
 
     writer = threading.Thread(target=swap)
     writer.start()
-    seen = set()
+    seen: set[str] = set()
     known = {compile_bundle(one).digest, compile_bundle(two).digest}
     while not done.is_set() or len(seen) < 2:
         source.refresh()
@@ -174,11 +177,11 @@ def test_a_moved_link_swaps_all_files_at_once(tmp_path: Path) -> None:
 def test_files_that_change_while_they_are_read_are_not_taken(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, opened = place / "writes.cedar", Path.open
 
-    def changing(self: Path, *arguments: str) -> object:
+    def changing(self: Path, mode: Literal["rb"]) -> object:
         if self == path:
             with opened(path, "ab") as file:
                 file.write(b"\n//")
-        return opened(self, *arguments)
+        return opened(self, mode)
 
     monkeypatch.setattr(Path, "open", changing)
     with pytest.raises(OSError, match="being written"):

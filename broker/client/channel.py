@@ -1,0 +1,158 @@
+"""Channels: to the broker and to services, each by SPIFFE ID, in generations of the SVID.
+
+A credential is bound to the SVID that asked for it. When the SVID is renewed, a new generation begins: new exchanges
+and new channels use it, while the one before stays usable, with its leaf, until that leaf is over; so a credential is
+always presented over the SVID it is bound to.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import grpc
+
+from broker.link.identity import Identity, IdentitySupply
+from broker.link.tunnel import Tunnel
+from broker.svid.spiffe_id import SpiffeId
+
+# Safe to ask again when the reply was lost: an exchange carries a request id, the others change nothing twice.
+_RETRIED: Final = (
+    {"service": "broker.v1.ExchangeService", "method": "Exchange"},
+    {"service": "broker.v1.RevocationService", "method": "Revoke"},
+    {"service": "broker.v1.KeyService", "method": "GetKeySet"},
+    {"service": "broker.v1.AuditService", "method": "GetCheckpoint"},
+)
+_SERVICE_CONFIG: Final = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": _RETRIED,
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
+_BROKER_OPTIONS: Final = (
+    ("grpc.service_config", _SERVICE_CONFIG),
+    ("grpc.enable_retries", 1),
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A server: where it listens, and who it must be."""
+
+    address: str
+    spiffe_id: SpiffeId
+
+    def host_and_port(self) -> tuple[str, int]:
+        """Split the address.
+
+        Raises:
+            ValueError: it is not "host:port".
+
+        """
+        host, colon, port = self.address.rpartition(":")
+        if not colon or not host or not port.isascii() or not port.isdigit():
+            raise ValueError(f'an address is "host:port", not {self.address!r}')
+        return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+@dataclass(slots=True, kw_only=True)
+class Line:
+    """One open way to a server."""
+
+    tunnel: Tunnel
+    channel: grpc.aio.Channel
+
+    async def close(self) -> None:
+        """Close the channel, then what it runs through."""
+        await self.channel.close()
+        await asyncio.to_thread(self.tunnel.close)
+
+
+@dataclass(slots=True, kw_only=True)
+class Generation:
+    """Everything that was opened with one SVID."""
+
+    identity: Identity
+    lines: dict[Endpoint, Line] = field(default_factory=dict)
+
+    async def close(self) -> None:
+        """Close all of it."""
+        lines, self.lines = self.lines, {}
+        for line in lines.values():
+            await line.close()
+
+
+class Generations:
+    """The generations of one session.
+
+    Args:
+        supply: of identity and bundles.
+        broker: whose channel retries what is safe to retry.
+        clock: the time, UTC.
+
+    """
+
+    def __init__(self, *, supply: IdentitySupply, broker: Endpoint, clock: Callable[[], datetime]) -> None:
+        self._supply = supply
+        self._broker = broker
+        self._clock = clock
+        self._generations: dict[str, Generation] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def current(self) -> Generation:
+        """Return the generation of the SVID that is current; let go of those whose SVID is over.
+
+        Raises:
+            IdentityUnavailable: this process has no SVID.
+
+        """
+        identity = self._supply.identity()
+        now = self._clock()
+        for thumbprint, generation in list(self._generations.items()):
+            if generation.identity.not_after <= now and thumbprint != identity.thumbprint:
+                del self._generations[thumbprint]
+                task = asyncio.get_running_loop().create_task(generation.close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+        return self._generations.setdefault(identity.thumbprint, Generation(identity=identity))
+
+    def of(self, thumbprint: str) -> Generation | None:
+        """Return the generation with this SVID; None when it is over."""
+        return self._generations.get(thumbprint)
+
+    def line(self, generation: Generation, endpoint: Endpoint) -> Line:
+        """Return the way to a server in a generation, opened when there is none yet."""
+        line = generation.lines.get(endpoint)
+        if line is None:
+            host, port = endpoint.host_and_port()
+            tunnel = Tunnel(
+                host=host,
+                port=port,
+                server_id=endpoint.spiffe_id,
+                supply=self._supply,
+                clock=self._clock,
+                identity=generation.identity,
+            )
+            options = _BROKER_OPTIONS if endpoint == self._broker else ()
+            line = generation.lines[endpoint] = Line(tunnel=tunnel, channel=tunnel.channel(options=options))
+        return line
+
+    async def close(self) -> None:
+        """Close every generation."""
+        generations, self._generations = self._generations, {}
+        for generation in generations.values():
+            await generation.close()
+        await asyncio.gather(*self._closing)

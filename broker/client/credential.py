@@ -1,0 +1,80 @@
+"""What a session hands out: credentials, tasks, key sets. A token cannot print itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from broker.credential.token import Token
+from broker.intent import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """A credential for one action, bound to the SVID that asked for it.
+
+    Attributes:
+        token: the secret; reveal() gives it, nothing else does.
+        id: its id, safe to log.
+        expires_at: UTC; from then on it is over.
+        authorization_details: what it covers (RFC 9396); never more than was asked.
+        intent_digest: of the intent it was given for.
+        decision_id: of the decision behind it.
+        policy_ids: the policies that permitted it.
+        transaction_id: the same when a lost reply was asked again.
+        tenant: the tenant it is pinned to.
+        thumbprint: of the SVID it is bound to; session.channel() takes the connection with that SVID.
+
+    """
+
+    token: Token
+    id: str
+    expires_at: datetime
+    authorization_details: Sequence[Mapping[str, Json]] = field(repr=False)
+    intent_digest: str = field(repr=False)
+    decision_id: str
+    policy_ids: tuple[str, ...]
+    transaction_id: str
+    tenant: str
+    thumbprint: str
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return the metadata to send with one call to the service that this credential is for."""
+        return (("authorization", f"Bearer {self.token.reveal()}"),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A begun task; `deadline` is when it ends by itself."""
+
+    id: str
+    purpose: str
+    tenant: str
+    begun_at: datetime
+    deadline: datetime
+    conversation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What ended: the position of its event, how many live credentials ended with it, the id of a revocation."""
+
+    position: int
+    revoked: int = 0
+    revocation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySet:
+    """The broker's public keys: issuer, JWKS as JSON text, verifier key of the checkpoints."""
+
+    issuer: str
+    jwks: str
+    checkpoint_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A signed note and the size of the log that it covers."""
+
+    note: str
+    size: int

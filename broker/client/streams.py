@@ -1,0 +1,137 @@
+"""Streams: the audit log and revocations, going on where they were when a connection ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar, cast
+
+import grpc
+
+from broker.client.channel import Line
+from broker.client.errors import BrokerError, Exhausted, Unauthenticated, Unavailable, Unreachable, from_rpc
+from broker.errors import Reason
+from broker.v1 import audit_pb2, audit_pb2_grpc, revoke_pb2, revoke_pb2_grpc
+
+_FIRST_BACKOFF: Final = 0.1
+_LONGEST_BACKOFF: Final = 5.0
+
+
+class Ranged(Protocol):
+    """A message of either stream: what it covers, and where to resume after it."""
+
+    @property
+    def from_position(self) -> int:
+        """First position covered."""
+        ...
+
+    @property
+    def to_position(self) -> int:
+        """One past the last."""
+        ...
+
+    @property
+    def cursor(self) -> str:
+        """Resumes after it."""
+        ...
+
+
+Page = TypeVar("Page", bound=Ranged)
+Request = TypeVar("Request")
+
+
+class Gap(BrokerError):
+    """A stream left out a range of the log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """The two streams of a session.
+
+    Attributes:
+        line: the way to the broker, in the generation that is current.
+        silence: seconds without a message, heartbeats included, after which a stream is opened anew.
+
+    """
+
+    line: Callable[[], Line]
+    silence: float
+
+    def audit(
+        self,
+        *,
+        wanted: audit_pb2.AuditFilter | None = None,
+        cursor: str = "",
+        from_end: bool = False,
+        forever: bool = True,
+        personal: bool = False,
+    ) -> AsyncIterator[audit_pb2.SubscribeAuditResponse]:
+        """Follow the audit log: each position once, in order, without gaps.
+
+        Args:
+            wanted: which events; None for all.
+            cursor: of an earlier message, to go on after it.
+            from_end: without a cursor, begin with what comes from now on.
+            forever: False ends at the log's size as of now.
+            personal: with the openings of personal values.
+
+        """
+        start = audit_pb2.AUDIT_START_END if from_end else audit_pb2.AUDIT_START_BEGINNING
+
+        def open_at(resume: str) -> AsyncIterator[audit_pb2.SubscribeAuditResponse]:
+            request = audit_pb2.SubscribeAuditRequest(
+                cursor=resume, filter=wanted, start=start, follow=forever, personal=personal
+            )
+            line = self.line()
+            return self._read(line, audit_pb2_grpc.AuditServiceStub(line.channel).SubscribeAudit(request))
+
+        return _follow(open_at, cursor=cursor, forever=forever)
+
+    def revocations(self, *, cursor: str = "") -> AsyncIterator[revoke_pb2.SubscribeRevocationsResponse]:
+        """Follow the revocations that concern this caller; without a cursor a snapshot comes first."""
+
+        def open_at(resume: str) -> AsyncIterator[revoke_pb2.SubscribeRevocationsResponse]:
+            request = revoke_pb2.SubscribeRevocationsRequest(cursor=resume)
+            line = self.line()
+            return self._read(line, revoke_pb2_grpc.RevocationServiceStub(line.channel).SubscribeRevocations(request))
+
+        return _follow(open_at, cursor=cursor, forever=True)
+
+    async def _read(self, line: Line, call: grpc.aio.UnaryStreamCall[Request, Page]) -> AsyncIterator[Page]:
+        try:
+            while True:
+                async with asyncio.timeout(self.silence):
+                    message = await call.read()
+                if message is grpc.aio.EOF:
+                    return
+                yield cast(Page, message)
+        except TimeoutError as silence:
+            raise Unreachable("The broker has been silent for too long.") from silence
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, connection=line.tunnel.last_error) from error
+        finally:
+            call.cancel()
+
+
+async def _follow(open_at: Callable[[str], AsyncIterator[Page]], *, cursor: str, forever: bool) -> AsyncIterator[Page]:
+    """Yield messages; resume from the last cursor when a connection, the issuer or the SVID it was opened with ends.
+
+    Raises:
+        BrokerError: what the broker refuses for good; Gap when a message does not begin where the last one ended.
+
+    """
+    expected: int | None = None
+    backoff = _FIRST_BACKOFF
+    while True:
+        try:
+            async for message in open_at(cursor):
+                if expected is not None and message.from_position != expected:
+                    raise Gap(f"The stream goes on at {message.from_position} instead of {expected}.")
+                expected, cursor, backoff = message.to_position, message.cursor, _FIRST_BACKOFF
+                yield message
+            if not forever:
+                return
+        except (Exhausted, Unauthenticated, Unavailable, Unreachable) as error:
+            if isinstance(error, Unauthenticated) and error.reason is not Reason.SVID_EXPIRED:
+                raise  # an expired SVID is renewed; everything else about who asks stays
+        await asyncio.sleep(backoff)
+        backoff = min(backoff * 2, _LONGEST_BACKOFF)

@@ -1,0 +1,9 @@
+"""`broker serve` as three processes: this one starts issuer and door, joins them, and starts again what dies.
+
+It holds no key, opens no store and speaks no gRPC: it must be able to fork, and to outlive a defect of either.
+"""
+
+from broker.supervisor.control import Control
+from broker.supervisor.supervise import supervise
+
+__all__ = ["Control", "supervise"]

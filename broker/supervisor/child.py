@@ -1,0 +1,166 @@
+"""One child: started, spoken to over its control socket, ended."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import Final
+
+from broker.supervisor.control import LINK, MAX_MESSAGE
+
+FIRST_DELAY: Final = 0.1
+LONGEST_DELAY: Final = 5.0
+HEALTHY_AFTER: Final = 30.0
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Backoff:
+    """How long to wait before a child is started again: doubles with each death, until one has lived for a while."""
+
+    _delay: float = FIRST_DELAY
+
+    def after(self, lived: float) -> float:
+        """Return the seconds to wait after a child that lived for `lived` seconds."""
+        delay = FIRST_DELAY if lived >= HEALTHY_AFTER else self._delay
+        self._delay = min(delay * 2, LONGEST_DELAY)
+        return delay
+
+
+@dataclass(slots=True, kw_only=True)
+class Child:
+    """One of the two halves, across its restarts.
+
+    Attributes:
+        role: "issuer" or "door".
+        argv: what starts it, without --control-fd.
+        ready: what it said when it was ready; empty until then.
+        failure: what it said is wrong with its configuration; may be empty.
+        start_at: monotonic time at which it is due to be started; None while it runs.
+
+    """
+
+    role: str
+    argv: list[str]
+    ready: str = ""
+    failure: str = ""
+    start_at: float | None = 0.0
+    started_at: float = 0.0
+    process: subprocess.Popen[bytes] | None = None
+    control: socket.socket | None = None
+    backoff: Backoff = field(default_factory=Backoff)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process that has not been reaped."""
+        return self.process is not None
+
+    def start(self, now: float) -> None:
+        """Start it.
+
+        Raises:
+            OSError: the program cannot be run.
+
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self.process = _spawn(self.argv, theirs)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.settimeout(0)
+        self.control, self.ready, self.failure = ours, "", ""
+        self.start_at, self.started_at = None, now
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is a process that has ended and waits to be reaped; it says nothing more from here on."""
+        return self.process is not None and self.process.poll() is not None
+
+    def reap(self, now: float) -> int:
+        """Return the exit status of the process that has ended (negative: the signal); set when to start it again."""
+        status = self.process.wait() if self.process is not None else 0
+        self.process = None
+        self._close_control()
+        self.start_at = now + self.backoff.after(now - self.started_at)
+        return status
+
+    def messages(self) -> list[bytes]:
+        """Return what it has said since the last time."""
+        said: list[bytes] = []
+        while self.control is not None:
+            try:
+                message = self.control.recv(MAX_MESSAGE)
+            except BlockingIOError:
+                break
+            except ConnectionError:
+                message = b""
+            if not message:
+                # It has closed its end, or ended; reaping tells which.
+                self._close_control()
+                break
+            said.append(message)
+        return said
+
+    def give(self, link: socket.socket) -> bool:
+        """Hand it one end of a link; say whether it could be handed over."""
+        if self.control is None:
+            return False
+        try:
+            socket.send_fds(self.control, [LINK], [link.fileno()])
+        except OSError:
+            return False
+        return True
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens when it has ended."""
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def _close_control(self) -> None:
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+
+
+def _spawn(argv: list[str], control: socket.socket) -> subprocess.Popen[bytes]:
+    """Start a process that dies with this one, in a process group of its own, so that Ctrl-C reaches us alone.
+
+    A later argument gives each child a user of its own (Popen's user, group and extra_groups).
+    """
+    parent = os.getpid()
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def die_with_parent() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return subprocess.Popen(
+        [*argv, "--control-fd", str(control.fileno())],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[control.fileno()],
+        process_group=0,
+        preexec_fn=die_with_parent,  # noqa: PLW1509 -- this process has one thread
+    )
+
+
+def describe(status: int) -> str:
+    """Return how a child ended, for people."""
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"
+
+
+def say(text: str) -> None:
+    """Tell people what happens, on stderr."""
+    print(f"broker: {text}", file=sys.stderr, flush=True)  # noqa: T201 -- the supervisor has no log of its own

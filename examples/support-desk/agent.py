@@ -1,0 +1,208 @@
+"""A small agent: before each tool call it declares what it is about to do, and calls with what it is given.
+
+It holds no key and no password: SPIRE tells the broker and the service who it is. The agent is told what to do a line at
+a time (`lines.py`), as it would be by a language model, and never answers with a token.
+
+SPIFFE_ENDPOINT_SOCKET says where the SPIRE agent answers, BROKER_ADDRESS and BROKER_ID which broker to ask.
+"""
+
+import asyncio
+import json
+import os
+import time
+from base64 import urlsafe_b64decode
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from lines import Refused, answer
+from orders.v1 import orders_pb2, orders_pb2_grpc
+from shop import ORDERS
+
+from broker.client import BrokerError, Credential, RefusedError, Session, Task, connect
+from broker.client.errors import from_rpc
+from broker.link.source import IdentitySource
+
+
+@dataclass(slots=True, kw_only=True)
+class Agent:
+    """One agent: its session with the broker, where the orders service is, and what it holds."""
+
+    session: Session
+    service: str
+    service_address: str = ""
+    credentials: dict[str, Credential] = field(default_factory=dict)
+    task: Task | None = None
+    calling: asyncio.Task[dict[str, Any]] | None = None
+
+    def stub(self, credential: Credential | None = None) -> orders_pb2_grpc.OrdersServiceAsyncStub:
+        """Return the orders service, over a connection that only that service can answer."""
+        channel = self.session.channel(self.service, self.service_address, credential=credential)
+        return orders_pb2_grpc.OrdersServiceStub(channel)
+
+    async def ask(
+        self, *, action: str, resource: list[str], purpose: str, parameters: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Declare an intent to the broker; keep the credential, and tell what it says but its signature."""
+        try:
+            credential = await self.session.exchange(
+                action=action,
+                resource=(resource[0], resource[1]),
+                parameters=parameters,
+                purpose=purpose,
+                audience=self.service,
+                task=self.task or "",
+            )
+        except RefusedError as error:
+            raise Refused(_told(error)) from None
+        self.credentials[credential.id] = credential
+        header, claims, _ = credential.token.reveal().split(".")
+        return {
+            "credential": credential.id,
+            "policies": credential.policy_ids,
+            "decision": credential.decision_id,
+            "header": _decoded(header),
+            "claims": _decoded(claims),
+        }
+
+    async def begin_task(self, *, purpose: str) -> dict[str, Any]:
+        """Begin the piece of work that writes belong to."""
+        self.task = await self.session.begin_task(purpose=purpose)
+        return {"task": self.task.id, "tenant": self.task.tenant}
+
+    async def end_task(self) -> dict[str, Any]:
+        """End it; its credentials end with it."""
+        task, self.task = self.task, None
+        ending = await self.session.end_task(task or "")
+        return {"revoked": ending.revoked}
+
+    async def get_order(self, *, credential: str, order: str) -> dict[str, Any]:
+        """Call the service with a credential."""
+        held = self.credentials[credential]
+        return await self.get_order_with(held.metadata(), order, held)
+
+    async def get_order_with(
+        self, metadata: tuple[tuple[str, str], ...], order: str, held: Credential | None = None
+    ) -> dict[str, Any]:
+        """Look an order up with whatever the metadata says."""
+        request = orders_pb2.GetOrderRequest(order_id=order)
+        with _refusals():
+            found = await self.stub(held).GetOrder(request, metadata=metadata, timeout=10)
+        return {"article": found.article, "price_cents": found.price_cents}
+
+    async def refund(self, *, credential: str, order: str, amount_cents: int) -> dict[str, Any]:
+        """Pay back with a credential."""
+        held = self.credentials[credential]
+        request = orders_pb2.RefundOrderRequest(order_id=order, amount_cents=amount_cents)
+        with _refusals():
+            paid = await self.stub(held).RefundOrder(request, metadata=held.metadata(), timeout=10)
+        return {"refunded_cents": paid.refunded_cents}
+
+    async def try_all_orders(self, *, credential: str) -> dict[str, Any]:
+        """Try one credential on every order of the shop."""
+        held = self.credentials[credential]
+        return await self.try_all_with(held.metadata(), held)
+
+    async def try_all_with(
+        self, metadata: tuple[tuple[str, str], ...], held: Credential | None = None
+    ) -> dict[str, Any]:
+        """Try some metadata on every order; count what was opened, and each reason for a refusal."""
+        opened: list[str] = []
+        reasons: dict[str, int] = {}
+        for order in ORDERS:
+            try:
+                found = await self.get_order_with(metadata, order, held)
+            except Refused as refusal:
+                reason = refusal.members["reason"]
+                reasons[reason] = reasons.get(reason, 0) + 1
+            else:
+                opened += [order] if found["article"] == ORDERS[order].article else []
+        return {"tried": len(ORDERS), "opened": opened, "reasons": reasons}
+
+    async def keep_calling(self, *, credential: str, order: str) -> dict[str, Any]:
+        """Go on calling with a credential in the background, until it is refused; return after the first answer."""
+        first = await self.get_order(credential=credential, order=order)
+        self.calling = asyncio.create_task(self._call_until_refused(credential, order))
+        return first
+
+    async def refused_at(self) -> dict[str, Any]:
+        """Wait for that refusal: how many calls came through before, and when it arrived (CLOCK_MONOTONIC, ns)."""
+        if self.calling is None:
+            raise RuntimeError("keep_calling comes first")
+        return await asyncio.wait_for(self.calling, 30)
+
+    async def _call_until_refused(self, credential: str, order: str) -> dict[str, Any]:
+        accepted = 0
+        while True:
+            try:
+                await self.get_order(credential=credential, order=order)
+            except Refused as refusal:
+                return {"at": time.monotonic_ns(), "accepted": accepted, **refusal.members}
+            accepted += 1
+
+    async def reach(self, *, service_address: str) -> dict[str, Any]:
+        """Be told where the orders service listens."""
+        self.service_address = service_address
+        return {}
+
+    def handlers(self) -> dict[str, Any]:
+        """Return what this agent can be told to do."""
+        names = (
+            "ask", "begin_task", "end_task", "get_order", "refund", "try_all_orders", "keep_calling", "refused_at",
+            "reach",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names} | {"identity": identity}
+
+
+async def identity() -> dict[str, Any]:
+    """Tell who SPIRE says this process is."""
+    source = await IdentitySource.open(socket=None, spiffe_id=None, hint=None, timeout=30)
+    try:
+        own = source.identity()
+        return {
+            "spiffe_id": str(own.spiffe_id),
+            "not_after": own.not_after.isoformat(),
+            "thumbprint": own.thumbprint,
+            "program": os.readlink("/proc/self/exe"),
+            "trusts": sorted(source.bundles().authorities),
+        }
+    finally:
+        source.close()
+
+
+class _refusals(suppress):  # noqa: N801  # a context manager, used like suppress
+    """Turn a service's refusal into ours; whatever else happens stays what it is."""
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:  # noqa: ANN401  # suppress's signature
+        if isinstance(error, grpc.aio.AioRpcError):
+            found = from_rpc(error, connection=None)
+            if isinstance(found, RefusedError):
+                raise Refused(_told(found) | {"status": error.code().name}) from None
+        return False
+
+
+def _told(error: RefusedError) -> dict[str, Any]:
+    return {
+        "reason": getattr(error.reason, "name", error.reason),
+        "sentence": error.sentence,
+        "next_step": error.next_step or str(error),
+        "policies": error.policy_ids,
+        "decision": error.decision_id,
+    }
+
+
+def _decoded(part: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return found
+
+
+async def main(service: str) -> None:
+    """Do what it is told until standard input ends."""
+    async with connect(os.environ["BROKER_ADDRESS"], broker_id=os.environ["BROKER_ID"]) as session:
+        await answer(Agent(session=session, service=service).handlers())
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main("spiffe://example.org/service/orders"))

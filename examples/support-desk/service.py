@@ -1,0 +1,128 @@
+"""The orders service: a gRPC service that accepts a call only with a credential that covers it.
+
+All that protects it is in `main`: TLS with its own SVID, a feed of revocations from the broker, and an interceptor that
+is told what each method touches. The handlers know nothing of credentials.
+
+SPIFFE_ENDPOINT_SOCKET says where the SPIRE agent answers.
+"""
+
+import argparse
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import grpc
+from lines import answer
+from orders.v1 import orders_pb2, orders_pb2_grpc
+from shop import CUSTOMERS, ORDERS, tenant_of_customer, tenant_of_order
+
+from broker.intent import Resource
+from broker.link.credentials import server_credentials
+from broker.link.source import IdentitySource
+from broker.link.tunnel import Tunnel
+from broker.svid.spiffe_id import SpiffeId
+from broker.validator import Call, open_validator
+
+SERVICE_ID: Final = "spiffe://example.org/service/orders"
+CURRENCY: Final = "EUR"
+_NAME: Final = "/orders.v1.OrdersService"
+
+
+class Orders(orders_pb2_grpc.OrdersServiceServicer):
+    """The shop's data. By the time a handler runs, its call has been judged."""
+
+    def __init__(self) -> None:
+        self.served = 0
+
+    async def GetOrder(self, request: orders_pb2.GetOrderRequest, context: Any) -> orders_pb2.GetOrderResponse:  # noqa: ANN401, ARG002, N802  # gRPC's signature
+        """Look an order up."""
+        self.served += 1
+        order = ORDERS[request.order_id]
+        return orders_pb2.GetOrderResponse(article=order.article, price_cents=order.price_cents)
+
+    async def GetCustomer(self, request: orders_pb2.GetCustomerRequest, context: Any) -> orders_pb2.GetCustomerResponse:  # noqa: ANN401, ARG002, N802
+        """Look a customer up."""
+        self.served += 1
+        return orders_pb2.GetCustomerResponse(name=CUSTOMERS[request.customer_id].name)
+
+    async def RefundOrder(self, request: orders_pb2.RefundOrderRequest, context: Any) -> orders_pb2.RefundOrderResponse:  # noqa: ANN401, ARG002, N802
+        """Pay back."""
+        self.served += 1
+        return orders_pb2.RefundOrderResponse(refunded_cents=request.amount_cents)
+
+
+def _order(request: orders_pb2.GetOrderRequest) -> Call:
+    resource = Resource(type="order", id=request.order_id)
+    return Call(action="order.read", resource=resource, tenant=tenant_of_order(request.order_id))
+
+
+def _customer(request: orders_pb2.GetCustomerRequest) -> Call:
+    resource = Resource(type="customer", id=request.customer_id)
+    return Call(action="customer.read", resource=resource, tenant=tenant_of_customer(request.customer_id))
+
+
+def _refund(request: orders_pb2.RefundOrderRequest) -> Call:
+    return Call(
+        action="order.refund",
+        resource=Resource(type="order", id=request.order_id),
+        tenant=tenant_of_order(request.order_id),
+        parameters={"amount": request.amount_cents, "currency": CURRENCY},
+    )
+
+
+# What each method touches, in the words of the policy bundle. A method without a line here does not start.
+CALLS: Final = {f"{_NAME}/GetOrder": _order, f"{_NAME}/GetCustomer": _customer, f"{_NAME}/RefundOrder": _refund}
+
+
+async def main(broker: str, broker_id: str, issuer: str) -> None:
+    """Serve until standard input ends."""
+    async with AsyncExitStack() as stack:
+        source = await IdentitySource.open(socket=None, spiffe_id=SERVICE_ID, hint=None, timeout=30)
+        stack.callback(source.close)
+        host, _, port = broker.rpartition(":")
+        tunnel = stack.enter_context(
+            Tunnel(
+                host=host, port=int(port), server_id=SpiffeId.parse(broker_id), supply=source,
+                clock=lambda: datetime.now(UTC),
+            )
+        )  # fmt: skip
+        channel = await stack.enter_async_context(tunnel.channel())
+        validation = await stack.enter_async_context(
+            open_validator(channel=channel, issuer=issuer, audience=SERVICE_ID)
+        )
+        await _feed_ready(validation.feed, tunnel)
+        guard = validation.interceptor(
+            bundles=source.bundles,
+            services=[orders_pb2.DESCRIPTOR.services_by_name["OrdersService"]],
+            calls=CALLS,
+        )
+        server = grpc.aio.server(interceptors=[guard])
+        orders = Orders()
+        orders_pb2_grpc.add_OrdersServiceServicer_to_server(orders, server)
+        credentials = server_credentials(source, on_handshake=lambda: None, on_failure=lambda: None)
+        bound = server.add_secure_port("127.0.0.1:0", credentials)
+        await server.start()
+        stack.push_async_callback(server.stop, 0)
+
+        async def state() -> dict[str, Any]:
+            return {"port": bound, "served": orders.served, "spiffe_id": str(source.identity().spiffe_id)}
+
+        await answer({"state": state})
+
+
+async def _feed_ready(feed: Any, tunnel: Tunnel) -> None:  # noqa: ANN401
+    try:
+        async with asyncio.timeout(20):
+            await feed.ready()
+    except TimeoutError:
+        raise RuntimeError(f"no revocations from the broker: {feed.problem}; {tunnel.last_error}") from None
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--broker", required=True, help="host:port")
+    parser.add_argument("--broker-id", required=True)
+    parser.add_argument("--issuer", required=True, help="the `iss` of its credentials")
+    arguments = parser.parse_args()
+    asyncio.run(main(arguments.broker, arguments.broker_id, arguments.issuer))

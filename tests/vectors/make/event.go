@@ -1,0 +1,290 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+// caller, decision and indexes are the parts of an event that several types share.
+type caller struct{ spiffeID, login, source, request, trace string }
+
+type decision struct {
+	id       string
+	policies []string
+	bundle   string
+}
+
+type indexes map[string][][2]int
+
+// field is one member of an event as a program has it, before it is flattened.
+type field struct {
+	name  string
+	value any
+}
+
+type event struct {
+	id, kind string
+	fields   []field
+}
+
+type opening struct {
+	field, value string
+	salt         []byte
+}
+
+// sealed is an event as it is stored: exact bytes, and the openings beside them.
+type sealed struct {
+	content  string
+	openings []opening
+}
+
+// personal lists the members that stand behind a commitment.
+const personal = " parameters on_behalf_of intent_digest source text detail conversation problem "
+
+// flat returns the members by name in the order in which salts are drawn; empty ones are left out.
+func (e event) flat() []field {
+	var members []field
+	add := func(name string, value any) {
+		switch v := value.(type) {
+		case string:
+			if v == "" {
+				return
+			}
+		case object:
+			if len(v) == 0 {
+				return
+			}
+		}
+		members = append(members, field{name, value})
+	}
+	for _, each := range e.fields {
+		switch v := each.value.(type) {
+		case caller:
+			add("spiffe_id", v.spiffeID)
+			add("login", v.login)
+			add("source", v.source)
+			add("request", v.request)
+			add("trace", v.trace)
+		case decision:
+			policies := list{}
+			for _, id := range v.policies {
+				policies = append(policies, id)
+			}
+			add("decision", object{"id": v.id, "policies": policies, "bundle": v.bundle})
+		case asked:
+			if v == (asked{}) {
+				continue
+			}
+			members := v.members()
+			add("intent", without(without(members, "parameters"), "on_behalf_of"))
+			for _, name := range []string{"parameters", "on_behalf_of"} {
+				if held, found := members[name]; found {
+					add(name, held)
+				}
+			}
+		case indexes:
+			byAudience := object{}
+			for audience, ranges := range v {
+				shown := list{}
+				for _, each := range ranges {
+					shown = append(shown, list{each[0], each[1]})
+				}
+				byAudience[audience] = shown
+			}
+			add(each.name, byAudience)
+		case nil:
+		default:
+			add(each.name, v)
+		}
+	}
+	return members
+}
+
+func (o opening) commitment() string {
+	return digest(append(append([]byte{}, o.salt...), o.value...))
+}
+
+func (e event) seal() sealed {
+	members, commitments := object{"v": 1, "type": e.kind}, object{}
+	var result sealed
+	for _, each := range e.flat() {
+		if !strings.Contains(personal, " "+each.name+" ") {
+			members[each.name] = each.value
+			continue
+		}
+		opened := opening{each.name, canonical(each.value), seed("salt " + e.id + " " + each.name)}
+		commitments[each.name] = opened.commitment()
+		result.openings = append(result.openings, opened)
+	}
+	if len(commitments) > 0 {
+		members["commitments"] = commitments
+	}
+	result.content = canonical(members)
+	return result
+}
+
+func leafHash(content string) []byte {
+	hash := sha256.Sum256([]byte("\x00" + content))
+	return hash[:]
+}
+
+// at returns the time of the event with this number.
+func at(number int) string { return fmt.Sprintf("2026-11-21T12:00:%02d.%06dZ", number, number*7) }
+
+func callers() (caller, caller) {
+	return caller{agent, "x509", "ipv4:192.0.2.7:40112", requestID, "0af7651916cd43dd8448eb211c80319c"},
+		caller{operator, "x509", "ipv6:%5B2001:db8::7%5D:51000", requestID, ""}
+}
+
+func events() []event {
+	by, from := callers()
+	bundle := digest([]byte("a bundle"))
+	permit := decision{decisionID, []string{"refund-small", "support-reads"}, bundle}
+	manage := decision{decisionID, []string{"operators-revoke"}, bundle}
+	deny := decision{decisionID, []string{"refunds-are-limited"}, bundle}
+	intent := func(a asked) string { return digest([]byte(canonical(a.members()))) }
+	token := digest([]byte("a token"))
+	const end = "2026-11-21T12:05:00.000000Z"
+	return []event{
+		{"broker-started", "broker.started", []field{
+			{"at", at(0)}, {"spiffe_id", "spiffe://example.org/broker"}, {"version", "0.1.0"}}},
+		{"policy-activated", "policy.activated", []field{{"at", at(1)}, {"bundle", bundle}}},
+		{"key-changed", "key.changed", []field{
+			{"at", at(2)}, {"use", "token"}, {"kid", tokenKey().thumbprint()}, {"state", "current"}}},
+		{"task-begun", "task.begun", []field{
+			{"at", at(3)}, {"caller", by}, {"decided", permit}, {"tenant", "retail"}, {"task", taskID},
+			{"purpose", "support"}, {"conversation", "chat 77"}, {"deadline", "2026-11-21T13:00:00.000000Z"}}},
+		{"credential-granted", "credential.granted", []field{
+			{"at", at(4)}, {"caller", by}, {"intent", refund()}, {"intent_digest", intent(refund())}, {"decided", permit},
+			{"tenant", "retail"}, {"task", taskID}, {"transaction", txnID}, {"credential", credential},
+			{"token_digest", token}, {"audience", audience}, {"status_index", 7}, {"expires_at", end}}},
+		{"credential-granted-index-0", "credential.granted", []field{
+			{"at", at(5)}, {"caller", by}, {"intent", lookup()}, {"intent_digest", intent(lookup())}, {"decided", permit},
+			{"tenant", "retail"}, {"task", ""}, {"transaction", txnID}, {"credential", credential},
+			{"token_digest", token}, {"audience", audience}, {"status_index", 0}, {"expires_at", end}}},
+		{"credential-reissued", "credential.reissued", []field{
+			{"at", at(6)}, {"caller", by}, {"intent_digest", intent(refund())}, {"tenant", "retail"}, {"task", taskID},
+			{"transaction", txnID}, {"credential", credential}, {"token_digest", token}}},
+		{"exchange-refused", "exchange.refused", []field{
+			{"at", at(7)}, {"caller", by}, {"intent", refund()}, {"intent_digest", intent(refund())}, {"decided", deny},
+			{"tenant", "retail"}, {"task", taskID}, {"transaction", txnID}, {"reason", "POLICY_FORBIDDEN"}, {"detail", ""}}},
+		{"exchange-refused-not-understood", "exchange.refused", []field{
+			{"at", at(8)}, {"caller", by}, {"intent", asked{}}, {"intent_digest", ""}, {"decided", nil}, {"tenant", ""},
+			{"task", ""}, {"transaction", txnID}, {"reason", "INTENT_NAME_INVALID"}, {"detail", "action"}}},
+		{"request-refused-unknown-caller", "request.refused", []field{
+			{"at", at(9)}, {"caller", caller{source: "ipv4:192.0.2.9:1", request: requestID}}, {"operation", "exchange"},
+			{"reason", "SVID_EXPIRED"}, {"detail", "Zoë said “no”\n"}, {"decided", nil}}},
+		{"request-refused-without-policy", "request.refused", []field{
+			{"at", at(10)}, {"caller", from}, {"operation", "revoke"}, {"reason", "POLICY_NOT_PERMITTED"}, {"detail", ""},
+			{"decided", decision{id: decisionID}}}},
+		{"refusals-suppressed", "refusals.suppressed", []field{
+			{"at", at(11)}, {"source", "ipv4:192.0.2.9:1"}, {"reason", "SVID_EXPIRED"}, {"count", 290}}},
+		{"revocation-made", "revocation.made", []field{
+			{"at", at(12)}, {"caller", from}, {"decided", manage}, {"revocation", revokeID}, {"rule", "agent"},
+			{"name", agent}, {"tenant", "retail"}, {"text", "key left in a log"}, {"revoked", 5},
+			{"status_indexes", indexes{audience: {{0, 0}, {7, 9}}, "spiffe://example.org/service/customers": {{3, 3}}}}}},
+		{"revocation-made-of-nothing", "revocation.made", []field{
+			{"at", at(13)}, {"caller", from}, {"decided", manage}, {"revocation", revokeID}, {"rule", "tenant"},
+			{"name", "retail"}, {"tenant", "retail"}, {"text", ""}, {"revoked", 0}, {"status_indexes", indexes{}}}},
+		{"revocation-lifted", "revocation.lifted", []field{
+			{"at", at(14)}, {"caller", from}, {"decided", manage}, {"revocation", revokeID}, {"tenant", "retail"},
+			{"text", "new key is in place"}}},
+		{"task-ended", "task.ended", []field{
+			{"at", at(15)}, {"caller", by}, {"decided", permit}, {"tenant", "retail"}, {"task", taskID}, {"agent", agent},
+			{"cause", "ended"}, {"revoked", 1}, {"status_indexes", indexes{audience: {{12, 12}}}}}},
+		{"task-ended-by-deadline", "task.ended", []field{
+			{"at", at(16)}, {"caller", caller{}}, {"decided", nil}, {"tenant", "retail"}, {"task", taskID},
+			{"agent", agent}, {"cause", "deadline"}, {"revoked", 0}, {"status_indexes", indexes{}}}},
+		{"policy-rejected", "policy.rejected", []field{
+			{"at", at(17)}, {"problem", "entities.json: agent/support stands twice"}}},
+		{"stream-opened-at-0", "stream.opened", []field{
+			{"at", at(18)}, {"caller", from}, {"decided", manage}, {"stream", "audit"}, {"position", 0}}},
+	}
+}
+
+// shown returns an event's fields for a program that makes the event itself.
+func (e event) shown() pairs {
+	out := pairs{}
+	for _, each := range e.fields {
+		var value any
+		switch v := each.value.(type) {
+		case caller:
+			value = pairs{"spiffe_id", v.spiffeID, "login", v.login, "source", v.source, "request", v.request, "trace", v.trace}
+		case decision:
+			policies := v.policies
+			if policies == nil {
+				policies = []string{}
+			}
+			value = pairs{"id", v.id, "policies", policies, "bundle", v.bundle}
+		case asked:
+			value = object{}
+			if v != (asked{}) {
+				value = v.members()
+			}
+		default:
+			value = v
+		}
+		out = append(out, each.name, value)
+	}
+	return out
+}
+
+func (s sealed) shown() []pairs {
+	shown := []pairs{}
+	for _, each := range s.openings {
+		shown = append(shown, pairs{
+			"field", each.field, "value", each.value, "salt", hex.EncodeToString(each.salt), "commitment", each.commitment(),
+		})
+	}
+	return shown
+}
+
+func eventVectors() pairs {
+	var accepted []pairs
+	for _, each := range events() {
+		done := each.seal()
+		accepted = append(accepted, pairs{
+			"id", each.id, "type", each.kind, "event", each.shown(), "openings", done.shown(),
+			"content", done.content, "leaf_hash", hex.EncodeToString(leafHash(done.content)),
+		})
+	}
+	return pairs{"format", "docs/formats/event.md", "accepted", accepted, "refused", refusedEvents()}
+}
+
+func refusedEvents() []pairs {
+	good := events()[1].seal().content
+	replaced := func(from, to string) string {
+		require(strings.Count(good, from) == 1, "replacing "+from)
+		return strings.Replace(good, from, to, 1)
+	}
+	rows := [][2]string{
+		{"empty", ""},
+		{"not-json", "event"},
+		{"array", "[]"},
+		{"not-utf-8", "\xff"},
+		{"cut-off", good[:len(good)-1]},
+		{"blank-between", replaced(`,"v"`, `, "v"`)},
+		{"line-end-behind", good + "\n"},
+		{"members-out-of-order", `{"v":1,` + strings.Replace(good[1:], `,"v":1`, "", 1)},
+		{"needless-escape", replaced("policy.activated", `policy\u002eactivated`)},
+		{"name-twice", replaced(`"v":1`, `"v":1,"v":1`)},
+		{"fraction", replaced(`"v":1`, `"v":1.0`)},
+		{"another-version", replaced(`"v":1`, `"v":2`)},
+		{"version-true", replaced(`"v":1`, `"v":true`)},
+		{"no-version", replaced(`,"v":1`, "")},
+		{"no-type", replaced(`"type":"policy.activated",`, "")},
+		{"type-without-dot", replaced("policy.activated", "policy")},
+		{"no-time", replaced(`"at":"`+at(1)+`",`, "")},
+		{"time-without-microseconds", replaced(at(1), "2026-11-21T12:00:01Z")},
+		{"time-with-offset", replaced(at(1), "2026-11-21T12:00:01.000007+00:00")},
+		{"integer-beyond-2-53", replaced(`"v":1`, `"u":9007199254740992,"v":1`)},
+		{"commitments-a-list", replaced(`,"type"`, `,"commitments":[],"type"`)},
+	}
+	var vectors []pairs
+	for _, row := range rows {
+		vectors = append(vectors, pairs{"id", row[0], "content", hex.EncodeToString([]byte(row[1])), "fault", "MALFORMED"})
+	}
+	return vectors
+}
