@@ -35,7 +35,7 @@ class Category(Enum):
     OUT_OF_RANGE = "out of range"
     EXHAUSTED = "exhausted"
     UNAVAILABLE = "unavailable"
-    TOKEN = "credential"
+    TOKEN = "token"  # noqa: S105  # a category, no password
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ class Reason(Enum):
     PARAMETERS_REFUSED = _denied("The parameters do not fit what the schema declares for this action.")
     PURPOSE_REFUSED = _denied("This purpose is not registered for this agent.")
     TENANT_REQUIRED = _denied("This agent serves several tenants: begin a task and name the tenant there.")
-    TENANT_REFUSED = _denied("The agent does not belong to this tenant.")
+    TENANT_REFUSED = _denied("The tenant is not the caller's own, or the service named does not serve it.")
     POLICY_FORBIDDEN = _denied("A forbid policy applies; its id is in the metadata.")
     POLICY_NOT_PERMITTED = _denied("No policy permits this; `broker policy test` shows what the bundle allows.")
     POLICY_ERROR = _denied("A policy failed to evaluate, so the answer is no; run `broker policy check`.")

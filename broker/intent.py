@@ -219,7 +219,7 @@ def _no_number(_: str) -> int:
     raise Refusal(Reason.INTENT_PARAMETERS_NUMBER)
 
 
-def _count(value: Json | None) -> int:
+def _count(value: "Json | None") -> int:
     """Count members and elements; refuse null and malformed text on the way."""
     if value is None:
         raise Refusal(Reason.INTENT_PARAMETERS_NULL)

@@ -103,7 +103,8 @@ class IdentitySource:
         """
         snapshot, failure = self._snapshot, self._failure
         if snapshot is None:
-            raise failure or _no_answer()
+            # One exception raised again and again would gather tracebacks.
+            raise failure.with_traceback(None) if failure else _no_answer()
         return snapshot
 
     def identity(self) -> Identity:

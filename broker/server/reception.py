@@ -22,7 +22,9 @@ from broker.server.observe import CallLog, Counters, trace_id
 from broker.server.peer import evidence_of
 from broker.server.status import code_of, status_of
 
-ServicerContext: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+# In quotes, because gRPC declares these generic to type checkers only.
+ServicerContext: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, Message]"
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer")
 
@@ -92,7 +94,7 @@ class Reception:
 
     def unary(
         self, method: Method, kind: type[Request], work: Callable[[Call, Request], Awaitable[Message]]
-    ) -> grpc.RpcMethodHandler[bytes, Message]:
+    ) -> Handler:
         """Return the handler of a method with one request and one answer."""
 
         async def handle(raw: bytes, rpc: ServicerContext) -> Message:
@@ -105,7 +107,7 @@ class Reception:
 
     def unary_unchecked(
         self, method: Method, kind: type[Request], work: Callable[[Call, Request], Awaitable[Message]]
-    ) -> grpc.RpcMethodHandler[bytes, Message]:
+    ) -> Handler:
         """Return the handler of a method whose work checks the request's rules itself."""
 
         async def handle(raw: bytes, rpc: ServicerContext) -> Message:
@@ -118,7 +120,7 @@ class Reception:
 
     def server_stream(
         self, method: Method, kind: type[Request], work: Callable[[Call, Request], Awaitable[None]]
-    ) -> grpc.RpcMethodHandler[bytes, Message]:
+    ) -> Handler:
         """Return the handler of a method with one request and a stream of answers, which `work` writes."""
 
         async def handle(raw: bytes, rpc: ServicerContext) -> None:
@@ -129,9 +131,7 @@ class Reception:
 
         return grpc.unary_stream_rpc_method_handler(handle, response_serializer=_serialise)
 
-    def both_streams(
-        self, method: Method, work: Callable[[Call], Awaitable[None]]
-    ) -> grpc.RpcMethodHandler[bytes, Message]:
+    def both_streams(self, method: Method, work: Callable[[Call], Awaitable[None]]) -> Handler:
         """Return the handler of a method with streams both ways, which `work` reads and writes."""
 
         async def handle(_: object, rpc: ServicerContext) -> None:
@@ -247,7 +247,7 @@ class Reception:
         return Call(method=method, rpc=rpc, context=Context(evidence=evidence, request=request, trace=trace))
 
 
-def service(name: str, handlers: Mapping[str, grpc.RpcMethodHandler[bytes, Message]]) -> grpc.GenericRpcHandler:
+def service(name: str, handlers: Mapping[str, Handler]) -> grpc.GenericRpcHandler:
     """Return what serves one service of the proto."""
     return grpc.method_handlers_generic_handler(name, dict(handlers))
 

@@ -1,7 +1,7 @@
 """A small agent: before each tool call it declares what it is about to do, and calls with what it is given.
 
-It holds no key and no password: SPIRE tells the broker and the service who it is. The agent is told what to do a line at
-a time (`lines.py`), as it would be by a language model, and never answers with a token.
+It holds no key and no password: SPIRE tells the broker and the service who it is. It is told what to do a line at a time
+(`lines.py`), as it would be by a language model. `leak` is there so that the demonstration has something to steal.
 
 SPIFFE_ENDPOINT_SOCKET says where the SPIRE agent answers, BROKER_ADDRESS and BROKER_ID which broker to ask.
 """
@@ -20,7 +20,7 @@ from lines import Refused, answer
 from orders.v1 import orders_pb2, orders_pb2_grpc
 from shop import ORDERS
 
-from broker.client import BrokerError, Credential, RefusedError, Session, Task, connect
+from broker.client import Credential, RefusedError, Session, Task, connect
 from broker.client.errors import from_rpc
 from broker.link.source import IdentitySource
 
@@ -36,7 +36,7 @@ class Agent:
     task: Task | None = None
     calling: asyncio.Task[dict[str, Any]] | None = None
 
-    def stub(self, credential: Credential | None = None) -> orders_pb2_grpc.OrdersServiceAsyncStub:
+    def stub(self, credential: Credential | None = None) -> "orders_pb2_grpc.OrdersServiceAsyncStub":
         """Return the orders service, over a connection that only that service can answer."""
         channel = self.session.channel(self.service, self.service_address, credential=credential)
         return orders_pb2_grpc.OrdersServiceStub(channel)
@@ -120,6 +120,10 @@ class Agent:
                 opened += [order] if found["article"] == ORDERS[order].article else []
         return {"tried": len(ORDERS), "opened": opened, "reasons": reasons}
 
+    async def leak(self, *, credential: str) -> dict[str, Any]:
+        """Lose a credential: what a prompt injection or a careless log line would do."""
+        return {"token": self.credentials[credential].token.reveal()}
+
     async def keep_calling(self, *, credential: str, order: str) -> dict[str, Any]:
         """Go on calling with a credential in the background, until it is refused; return after the first answer."""
         first = await self.get_order(credential=credential, order=order)
@@ -149,8 +153,8 @@ class Agent:
     def handlers(self) -> dict[str, Any]:
         """Return what this agent can be told to do."""
         names = (
-            "ask", "begin_task", "end_task", "get_order", "refund", "try_all_orders", "keep_calling", "refused_at",
-            "reach",
+            "ask", "begin_task", "end_task", "get_order", "refund", "try_all_orders", "leak", "keep_calling",
+            "refused_at", "reach",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names} | {"identity": identity}
 

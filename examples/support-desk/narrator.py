@@ -1,15 +1,16 @@
 """How the story looks: numbered steps; what was asked, what was decided, what came back."""
 
 import sys
+import textwrap
 from dataclasses import dataclass, field
 from typing import Final
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 _WIDEST: Final = 100
 _LABEL: Final = 11
+_INDENT: Final = 4
 
 
 class Mismatch(Exception):
@@ -67,25 +68,17 @@ class Narrator:
 
     def members(self, rows: dict[str, str]) -> None:
         """Show names and values."""
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(width=_LABEL + 4)
-        grid.add_column(style="cyan", no_wrap=True)
-        grid.add_column(overflow="fold")
+        width = max(map(len, rows))
         for name, value in rows.items():
-            grid.add_row("", Text(name), Text(value))
-        self.console.print(grid)
-        sys.stdout.flush()
+            self._hanging(name.ljust(width + 2), "cyan", value, "", indent=_INDENT + _LABEL)
 
     def table(self, headings: list[str], rows: list[list[str]]) -> None:
-        """Show a table, a line a row."""
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        table.add_column("", width=2)
-        for heading in headings:
-            table.add_column(heading, header_style="dim", overflow="fold")
-        for row in rows:
-            table.add_row("", *(Text(cell) for cell in row))
-        self.console.print(table)
-        sys.stdout.flush()
+        """Show a table, a line a row; the last column takes what is left of the width."""
+        widths = [max(map(len, column)) + 2 for column in zip(headings, *rows, strict=True)]
+        for number, row in enumerate([headings, *rows]):
+            *cells, last = row
+            start = "".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
+            self._hanging(start, "dim" if number == 0 else "", last, "dim" if number == 0 else "", indent=_INDENT)
 
     def end(self, text: str) -> None:
         """Say the last word."""
@@ -93,10 +86,12 @@ class Narrator:
         self.console.print(Text(text, "bold green"))
 
     def _line(self, label: str, text: str, style: str = "") -> None:
-        grid = Table.grid(padding=(0, 1))
-        grid.add_column(width=3)
-        grid.add_column(width=_LABEL, style="dim")
-        grid.add_column(overflow="fold")
-        grid.add_row("", label, Text(text, style))
-        self.console.print(grid)
+        self._hanging(label.ljust(_LABEL), "dim", text, style, indent=_INDENT)
+
+    def _hanging(self, label: str, label_style: str, text: str, style: str, *, indent: int) -> None:
+        """Write a label and, beside it, text that is broken at the width and starts at the same column in every line."""
+        room = max(20, self.console.width - indent - len(label))
+        for number, part in enumerate(textwrap.wrap(text, room, break_on_hyphens=False) or [""]):
+            shown = label if number == 0 else " " * len(label)
+            self.console.print(Text.assemble(" " * indent, (shown, label_style), (part, style)), soft_wrap=True)
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -40,6 +41,7 @@ class Worker:
         command: the program and its arguments.
         directory: where its record and its log are kept.
         environment: whole.
+        speaks: whether it answers on its standard output; else that goes into the log as well.
         seconds_to_end: how long it may take to end before it is killed.
 
     """
@@ -48,13 +50,14 @@ class Worker:
     command: list[str]
     directory: Path
     environment: dict[str, str]
+    speaks: bool = True
     seconds_to_end: float = 5.0
     process: subprocess.Popen[bytes] | None = None
     _unread: bytearray = field(default_factory=bytearray)
 
     @property
     def log(self) -> Path:
-        """Where its standard error goes."""
+        """Where what it says to people goes."""
         return self.directory / f"{self.name}.log"
 
     def begin(self) -> None:
@@ -64,7 +67,7 @@ class Worker:
             self.process = subprocess.Popen(
                 [*launcher, str(os.getpid()), str(int(signal.SIGKILL)), *self.command],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.PIPE if self.speaks else log,
                 stderr=log,
                 env=self.environment,
                 cwd=self.directory,
@@ -123,6 +126,23 @@ class Worker:
         line, _, rest = bytes(self._unread).partition(b"\n")
         self._unread = bytearray(rest)
         return line
+
+    def await_in_log(self, pattern: str) -> re.Match[str]:
+        """Wait until its log says this.
+
+        Raises:
+            WorkerFailed: it ended, or does not say it.
+
+        """
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            ended = self._running().poll() is not None
+            found = re.search(pattern, self.log.read_text(encoding="utf-8", errors="replace"))
+            if found:
+                return found
+            if ended or time.monotonic() > deadline:
+                raise self._failed("has ended" if ended else f"is not ready after {ANSWER_SECONDS:.0f} s")
+            time.sleep(0.02)
 
     def end(self) -> None:
         """End it: ask, wait, kill. More than once is harmless."""

@@ -72,7 +72,7 @@ def scope(audience: str = ORDERS) -> Scope:
     )
 
 
-def grant(name: str, *, audience: str = ORDERS, index: int = 0, **changes: Any) -> Grant:  # noqa: ANN401  # each member has its own type
+def grant(name: str, *, audience: str = ORDERS, index: int = 0, **changes: Any) -> Grant:  # each member has its own type
     """A grant with defaults."""
     members: dict[str, Any] = {
         "credential_id": f"cred_{name}",
@@ -108,7 +108,7 @@ def granting(given: Grant, *, request_id: str = "", now: datetime = NOW) -> Item
     )
 
 
-def task(name: str, **changes: Any) -> Task:  # noqa: ANN401  # each member has its own type
+def task(name: str, **changes: Any) -> Task:  # each member has its own type
     """A task with defaults."""
     members: dict[str, Any] = {
         "id": f"task_{name}",

@@ -291,7 +291,7 @@ def test_a_grant_is_remembered_whole(store: Store) -> None:
 
 
 @pytest.mark.parametrize("revoke_first", [True, False], ids=["revoke-then-grant", "grant-then-revoke"])
-def test_a_grant_and_a_revocation_cannot_cross_within_a_group(store: Store, revoke_first: bool) -> None:  # noqa: FBT001
+def test_a_grant_and_a_revocation_cannot_cross_within_a_group(store: Store, revoke_first: bool) -> None:
     pair = [revoking(RuleKind.AGENT, AGENT), granting(grant("a"))]
     answers = store.commit(pair if revoke_first else pair[::-1])
     if revoke_first:

@@ -37,6 +37,7 @@ class PortIssuer:
 
     answer: object = None
     exchanged: dict[str, ExchangeAnswer] = field(default_factory=dict)
+    in_order: list[ExchangeAnswer] | None = None
     asked: list[object] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
     open_gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -47,14 +48,16 @@ class PortIssuer:
         self.open_gate.set()
 
     async def exchange(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
-        """Answer by the door's id of each call."""
+        """Answer in order when told so, else by the door's id of each call."""
         self.asked.extend(calls)
         self.groups.append(len(calls))
         await self.open_gate.wait()
+        if self.in_order is not None:
+            return self.in_order
         unknown = Refusal(Reason.POLICY_NOT_PERMITTED)
         return [self.exchanged.get(call.context.request, unknown) for call in calls]
 
-    async def _say(self, call: object) -> Any:  # noqa: ANN401 -- whatever the test wants
+    async def _say(self, call: object) -> Any:
         self.asked.append(call)
         await self.open_gate.wait()
         if isinstance(self.answer, Exception) and not (

@@ -68,7 +68,7 @@ class FakeRevocations(revoke_pb2_grpc.RevocationServiceServicer):
         for step in steps:
             self.steps.put_nowait(step)
 
-    async def SubscribeRevocations(  # type: ignore[override]  # noqa: N802 - the stub's name; a generator is one
+    async def SubscribeRevocations(  # noqa: N802 - the stub's name
         self, request: revoke_pb2.SubscribeRevocationsRequest, context: "grpc.aio.ServicerContext[object, object]"
     ) -> AsyncIterator[Response]:
         self.cursors.append(request.cursor)
@@ -104,5 +104,5 @@ async def serving(fake: FakeRevocations, port: int = 0) -> AsyncIterator[grpc.ai
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     """Wait for a condition."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - any condition, not an event
             await asyncio.sleep(0.002)

@@ -285,4 +285,5 @@ def shown(answer: object) -> object:
             return (answer.context, shown(answer.intent), answer.lifetime, answer.request_id)
         case RefusedCall():
             return (answer.context, answer.operation, shown(answer.refusal))
-    return answer
+        case _:
+            return answer

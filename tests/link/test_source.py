@@ -4,6 +4,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from spiffe import WorkloadApiClient
 
 from broker.link.source import IdentityAmbiguous, IdentitySource, IdentityUnavailable
 from tests.fakes.trust_domain import TrustDomain, pem
@@ -86,10 +87,10 @@ async def test_a_rotation_is_taken_over_and_announced(agent: WorkloadApi) -> Non
     agent.give_svid(HOME.svid("/broker"), HOME)
     source = await opened(agent)
     announced: list[str] = []
+    source.subscribe(fail)
     source.subscribe(lambda: announced.append(source.identity().thumbprint))
     unsubscribe = source.subscribe(lambda: announced.append("never"))
     unsubscribe()
-    source.subscribe(fail)
     before, trust = source.identity(), source.bundles()
     second = HOME.svid("/broker")
     agent.give_svid(second, HOME)
@@ -148,6 +149,23 @@ async def test_a_stream_that_ends_for_good_is_begun_again_without_a_busy_loop(
     agent.give_svid(second, HOME)
     await until(lambda: source.identity().certificate_chain == second.leaf_pem)
     source.close()
+
+
+async def test_each_attempt_closes_its_own_channel(agent: WorkloadApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[object] = []
+    close = WorkloadApiClient.close
+
+    def counting(client: WorkloadApiClient) -> None:
+        closed.append(client)
+        close(client)
+
+    monkeypatch.setattr(WorkloadApiClient, "close", counting)
+    agent.give_svid(HOME.svid("/broker"), HOME)
+    source = await opened(agent)
+    agent.refuse(grpc.StatusCode.UNAVAILABLE)
+    await until(lambda: agent.requests >= 3)
+    source.close()
+    assert len(set(map(id, closed))) == agent.requests
 
 
 async def test_back_off_grows(agent: WorkloadApi) -> None:

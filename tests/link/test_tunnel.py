@@ -27,7 +27,7 @@ from broker.link.source import IdentitySource
 from broker.link.tunnel import Tunnel
 from broker.svid.principal import TrustBundles
 from broker.svid.spiffe_id import SpiffeId
-from tests.fakes.trust_domain import Svid, TrustDomain, pem
+from tests.fakes.trust_domain import Svid, TrustDomain, bundles_of, pem
 from tests.fakes.workload_api import WorkloadApi
 from tests.link.helpers import BROKER, Door, ask, open_door, until
 
@@ -127,6 +127,19 @@ async def test_d3_another_domains_authority_cannot_vouch_for_the_server(home: Tr
     with plain_server(partner.svid(str(BROKER)), home) as server, tunnel_to(server.port, supply) as tunnel:
         assert isinstance(await failure(tunnel), ssl.SSLCertVerificationError)
         assert server.received == b""
+
+
+async def test_an_authority_need_not_be_self_signed(home: TrustDomain, supply: Supply) -> None:
+    authority = home.intermediate()
+    supply.trust = bundles_of({"example.org": (authority.certificate,)})
+    svid = home.svid("/broker", issuer=authority)
+    with (
+        plain_server(svid, home, answers=WORDS) as server,
+        tunnel_to(server.port, supply) as tunnel,
+        dial(tunnel) as near,
+    ):
+        near.sendall(b"question\n")
+        assert await asyncio.to_thread(read_all, near) == WORDS
 
 
 SERVERS = {

@@ -42,7 +42,7 @@ async def test_a_rule_ends_what_lives_and_blocks_what_would_be(
     assert held(await world.revocations()) == {credential.grant.status_index}
     assert (await world.refused()).reason is reason
     if kind != "policy":
-        assert await world.granted(WHOLESALE)
+        await world.granted(WHOLESALE)
     await world.lift(revoked.revocation)
     again = await world.granted()
     assert held(await world.revocations()) == {credential.grant.status_index}
@@ -84,7 +84,7 @@ async def test_who_may_revoke_is_policy(world: World, who: str) -> None:
     credential = await world.granted()
     assert await refused(world.revoke("credential", credential.grant.credential_id, who)) in NOT_ALLOWED
     assert held(await world.revocations()) == set()
-    assert await world.revoke("credential", credential.grant.credential_id)
+    await world.revoke("credential", credential.grant.credential_id)
 
 
 async def test_an_operator_stays_within_its_tenant(world: World) -> None:
@@ -116,7 +116,7 @@ async def test_a_revoked_reader_reads_no_more(world: World) -> None:
     revoked = await world.revoke("agent", SUPPORT)
     assert await refused(world.revocations(SUPPORT)) is Reason.AGENT_REVOKED
     await world.lift(revoked.revocation)
-    assert await world.revocations(SUPPORT)
+    await world.revocations(SUPPORT)
 
 
 async def test_a_service_follows_without_a_gap(world: World) -> None:
@@ -153,7 +153,7 @@ async def test_who_may_follow_is_policy(world: World) -> None:
 async def test_a_cursor_is_its_readers_own(world: World, who: str) -> None:
     page = await world.revocations()
     assert await refused(world.revocations(who, page.page.cursor)) is Reason.CURSOR_FOREIGN
-    assert await world.revocations(cursor=page.page.cursor)
+    await world.revocations(cursor=page.page.cursor)
 
 
 async def test_who_may_read_the_log_is_policy_and_by_tenant(world: World) -> None:
@@ -171,7 +171,9 @@ async def test_who_may_read_the_log_is_policy_and_by_tenant(world: World) -> Non
 
 async def test_a_revocation_crossing_grants_leaves_none_alive(world: World) -> None:
     for _ in range(20):
-        *answers, revoked = await asyncio.gather(*(world.exchange() for _ in range(5)), world.revoke("agent", SUPPORT))
+        revoking = asyncio.create_task(world.revoke("agent", SUPPORT))
+        answers = await asyncio.gather(*(world.exchange() for _ in range(5)))
+        revoked = await revoking
         given = {answer.grant.status_index for answer in answers if isinstance(answer, Credential)}
         assert given <= held(await world.revocations())
         await world.lift(revoked.revocation)

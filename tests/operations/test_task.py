@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -92,11 +93,11 @@ async def test_a_passed_deadline_ends_the_task(world: World) -> None:
     ],
     ids=["purpose", "too-long", "another-tenant"],
 )
-async def test_a_task_that_may_not_begin(world: World, changes: dict[str, object], reason: Reason) -> None:
+async def test_a_task_that_may_not_begin(world: World, changes: dict[str, Any], reason: Reason) -> None:
     assert await refused(world.begin(**changes)) is reason
     (event,) = await world.events(kinds=("request.refused",))
     assert json.loads(event.content)["reason"] == reason.name
-    assert await world.begin()
+    await world.begin()
 
 
 async def test_ending_while_exchanging_leaves_no_live_credential(world: World) -> None:

@@ -1,4 +1,4 @@
-"""An issuer composed as in production, over a store in a temporary folder, a fake trust domain and the example bundle."""
+"""An issuer composed as in production: a store in a temporary folder, a fake trust domain, the example bundle."""
 
 import shutil
 from collections.abc import AsyncIterator

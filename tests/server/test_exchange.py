@@ -13,7 +13,7 @@ from tests.server.world import ORDERS, World, old_tls, open_world, request, told
 EXCHANGE = "/broker.v1.ExchangeService/Exchange"
 
 
-def stub(world: World) -> exchange_pb2_grpc.ExchangeServiceAsyncStub:
+def stub(world: World) -> "exchange_pb2_grpc.ExchangeServiceAsyncStub":
     return exchange_pb2_grpc.ExchangeServiceStub(world.channel())
 
 
@@ -223,7 +223,7 @@ async def test_more_open_questions_than_allowed_are_refused() -> None:
         await exchanges.Exchange(request(), timeout=10)
 
 
-async def _wait(exchanges: exchange_pb2_grpc.ExchangeServiceAsyncStub) -> None:
+async def _wait(exchanges: "exchange_pb2_grpc.ExchangeServiceAsyncStub") -> None:
     await exchanges.Exchange(request(), timeout=10)
 
 

@@ -154,7 +154,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-def request(**changes: Any) -> exchange_pb2.ExchangeRequest:  # noqa: ANN401 - any field of the intent
+def request(**changes: Any) -> exchange_pb2.ExchangeRequest:
     """A valid exchange; fields of its intent may be changed."""
     fields: dict[str, Any] = {
         "action": "order.read",

@@ -170,7 +170,7 @@ def test_the_canonical_form_does_not_depend_on_how_it_was_written() -> None:
         {"sensitivity": Level.HIGH},
         {"risk": Level.HIGH},
     ],
-    ids=lambda change: "-".join(change),
+    ids="-".join,
 )
 def test_every_field_counts_in_the_digest(change: dict[str, Any]) -> None:
     assert intent(**change).digest() != intent().digest()

@@ -53,7 +53,7 @@ def test_a_limit_on_what_the_call_does_not_carry_leaves_nothing() -> None:
     assert scope(amount=[60]).narrow({"amount": Range(maximum=50)}) is None
 
 
-values = st.integers(-5, 5) | st.sampled_from(["1", "eur", True, False])
+values: st.SearchStrategy[Any] = st.integers(-5, 5) | st.sampled_from(["1", "eur", True, False])
 constraints = st.lists(values, min_size=1, max_size=4).map(lambda listed: OneOf(values=tuple(listed))) | st.builds(
     Range, minimum=st.none() | st.integers(-5, 5), maximum=st.none() | st.integers(-5, 5)
 )

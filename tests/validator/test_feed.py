@@ -23,6 +23,8 @@ QUICK = FeedSettings(first_pause=timedelta(milliseconds=1), longest_pause=timede
 
 @dataclass
 class Clock:
+    """A clock that the test sets."""
+
     now: datetime = NOW
 
     def __call__(self) -> datetime:
@@ -31,6 +33,8 @@ class Clock:
 
 @dataclass
 class Following:
+    """A feed at work, and the broker that it follows."""
+
     fake: FakeRevocations
     view: RevocationView
     feed: Feed
@@ -165,5 +169,5 @@ async def test_pauses_grow_to_their_bound_and_begin_anew() -> None:
             jitter=lambda: next(parts),
             settings=pauses,
         )
-        lengths = [feed._pause(failures).total_seconds() for failures in (0, 1, 2, 3, 10**6, 0)]  # noqa: SLF001
+        lengths = [feed._pause(failures).total_seconds() for failures in (0, 1, 2, 3, 10**6, 0)]
     assert lengths == [1, 2, 4, 5, 5, 0.5]

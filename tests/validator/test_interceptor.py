@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -17,8 +18,16 @@ from broker.svid.authenticate import Authenticator
 from broker.svid.principal import TrustBundles
 from broker.svid.spiffe_id import SpiffeId
 from broker.v1 import revoke_pb2, task_pb2, task_pb2_grpc
-from broker.validator import Call, Guard, Mapper, MappingError, RevocationView, Validator, ValidatorInterceptor
-from broker.validator import verified_token
+from broker.validator import (
+    Call,
+    Guard,
+    Mapper,
+    MappingError,
+    RevocationView,
+    Validator,
+    ValidatorInterceptor,
+    verified_token,
+)
 from broker.validator.view import KeySet, Update
 from tests.fakes.trust_domain import Svid, TrustDomain, pem
 from tests.unit.credential.samples import AUDIENCE, CREDENTIAL, ISSUER, LIFETIME, SIGNER, token
@@ -50,14 +59,18 @@ class Service(task_pb2_grpc.TaskServiceServicer):
 
     handled: list[str] = field(default_factory=list)
 
-    async def BeginTask(  # type: ignore[override]  # noqa: N802 - the stub's name
-        self, request: task_pb2.BeginTaskRequest, context: object
+    async def BeginTask(  # noqa: N802 - the stub's name
+        self,
+        request: task_pb2.BeginTaskRequest,  # noqa: ARG002 - the stub's
+        context: object,  # noqa: ARG002 - the stub's
     ) -> task_pb2.BeginTaskResponse:
         self.handled.append(verified_token().credential_id)
         return task_pb2.BeginTaskResponse(task=task_pb2.BeginTaskResponse().task)
 
     def EndTask(  # noqa: N802 - the stub's name; a handler that is not a coroutine
-        self, request: task_pb2.EndTaskRequest, context: object
+        self,
+        request: task_pb2.EndTaskRequest,  # noqa: ARG002 - the stub's
+        context: object,  # noqa: ARG002 - the stub's
     ) -> task_pb2.EndTaskResponse:
         self.handled.append(verified_token().credential_id)
         return task_pb2.EndTaskResponse(position=1)
@@ -91,7 +104,11 @@ class World:
         return authenticator.authenticate((svid or self.caller).evidence(), self.bundles(), self.now).thumbprint
 
     def token(self, svid: Svid | None = None, **changes: object) -> str:
-        bound = {"thumbprint": self.thumbprint(svid), "issued_at": self.now, "expires_at": self.now + LIFETIME}
+        bound: dict[str, Any] = {
+            "thumbprint": self.thumbprint(svid),
+            "issued_at": self.now,
+            "expires_at": self.now + LIFETIME,
+        }
         return token(**(bound | changes))
 
     def guard(self) -> Guard:
@@ -137,6 +154,8 @@ async def serving(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
+    """What a caller is told."""
+
     code: grpc.StatusCode
     reason: str = ""
     domain: str = ""
@@ -154,7 +173,8 @@ async def ask(
 ) -> Answer:
     """Call the service with any bytes; return what came back."""
     async with given.channel(svid) as channel:
-        call = channel.unary_unary(method)(content, metadata=tuple(metadata))
+        plain: Any = channel.unary_unary(method)
+        call = plain(content, metadata=tuple(metadata))
         try:
             await call
         except grpc.aio.AioRpcError as error:
@@ -367,12 +387,12 @@ async def test_without_tls_nobody_is_anybody() -> None:
 
 def test_a_method_without_mapping_does_not_start() -> None:
     ValidatorInterceptor(guard=world().guard(), services=[TASKS], calls={BEGIN: begin, END: end})
-    with pytest.raises(MappingError, match=f"without a mapping: {END}"):
+    with pytest.raises(MappingError, match=rf"without a mapping: {END}"):
         ValidatorInterceptor(guard=world().guard(), services=[TASKS], calls={BEGIN: begin})
 
 
 def test_a_mapping_without_method_does_not_start() -> None:
-    with pytest.raises(MappingError, match="/broker.v1.TaskService/Begin"):
+    with pytest.raises(MappingError, match=r"/broker.v1.TaskService/Begin"):
         ValidatorInterceptor(
             guard=world().guard(), services=[TASKS], calls={BEGIN: begin, END: end, "/broker.v1.TaskService/Begin": end}
         )
@@ -380,22 +400,22 @@ def test_a_mapping_without_method_does_not_start() -> None:
 
 def test_a_streaming_method_does_not_start() -> None:
     names = [f"/broker.v1.RevocationService/{method.name}" for method in REVOCATIONS.methods]
-    with pytest.raises(MappingError, match="streaming.*SubscribeRevocations"):
+    with pytest.raises(MappingError, match=r"streaming.*SubscribeRevocations"):
         ValidatorInterceptor(guard=world().guard(), services=[REVOCATIONS], calls=dict.fromkeys(names, end))
 
 
 async def test_a_service_that_was_not_named_at_the_start_is_refused_at_run_time() -> None:
     reached: list[str] = []
 
-    async def unary(request: bytes, context: object) -> bytes:
+    async def unary(_: bytes, __: object) -> bytes:
         reached.append("unary")
         return b""
 
-    async def stream(request: object, context: object) -> AsyncIterator[bytes]:
+    async def stream(_: object, __: object) -> AsyncIterator[bytes]:
         reached.append("stream")
         yield b""
 
-    handlers = {
+    handlers: dict[str, Any] = {
         "Unary": grpc.unary_unary_rpc_method_handler(unary),
         "Down": grpc.unary_stream_rpc_method_handler(stream),
         "Up": grpc.stream_unary_rpc_method_handler(unary),
@@ -409,20 +429,20 @@ async def test_a_service_that_was_not_named_at_the_start_is_refused_at_run_time(
             yield b"x"
 
         reasons = []
+        untyped: Any = channel
         for call in (
-            channel.unary_unary("/other.Service/Unary")(b"", metadata=metadata),
-            channel.stream_unary("/other.Service/Up")(messages(), metadata=metadata),
+            untyped.unary_unary("/other.Service/Unary")(b"", metadata=metadata),
+            untyped.stream_unary("/other.Service/Up")(messages(), metadata=metadata),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await call
             reasons.append(read(refused.value).reason)
         for streamed in (
-            channel.unary_stream("/other.Service/Down")(b"", metadata=metadata),
-            channel.stream_stream("/other.Service/Both")(messages(), metadata=metadata),
+            untyped.unary_stream("/other.Service/Down")(b"", metadata=metadata),
+            untyped.stream_stream("/other.Service/Both")(messages(), metadata=metadata),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                async for _ in streamed:
-                    pass
+                await streamed.read()
             reasons.append(read(refused.value).reason)
         assert reasons == ["CALL_UNMAPPED"] * 4
         assert not reached

@@ -38,7 +38,7 @@ SCOPE = Scope(
 )
 
 
-def grant(**changes: Any) -> Grant:  # noqa: ANN401 - any field
+def grant(**changes: Any) -> Grant:
     """Return a grant that is valid at NOW."""
     return replace(
         Grant(
@@ -59,19 +59,19 @@ def grant(**changes: Any) -> Grant:  # noqa: ANN401 - any field
     )
 
 
-def token(signer: TokenSigner = SIGNER, issuer: str = ISSUER, **changes: Any) -> str:  # noqa: ANN401 - any field
+def token(signer: TokenSigner = SIGNER, issuer: str = ISSUER, **changes: Any) -> str:
     """Return a token minted for such a grant."""
     given = grant(**changes)
     signing_input = mint.prepare(given, signer.kid, issuer)
     return mint.finish(signing_input, signer.sign(signing_input), given, DECISION).token.reveal()
 
 
-def claims(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any claim
+def claims(**changes: Any) -> dict[str, Any]:
     """Return valid claims, with some replaced."""
     return dict(to_claims(grant(), ISSUER)) | changes
 
 
-def header(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any member
+def header(**changes: Any) -> dict[str, Any]:
     """Return a valid header, with some members replaced."""
     return {"alg": "ES256", "kid": SIGNER.kid, "typ": "at+jwt"} | changes
 

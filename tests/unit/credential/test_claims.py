@@ -72,7 +72,7 @@ def test_nothing_personal_is_shown() -> None:
     assert CREDENTIAL in shown
 
 
-def _details(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any member
+def _details(**changes: Any) -> dict[str, Any]:
     detail = claims()["authorization_details"][0] | changes
     return {"authorization_details": [{name: value for name, value in detail.items() if value is not None}]}
 
@@ -184,9 +184,8 @@ BAD: dict[str, dict[str, Any]] = {
 def test_the_bad_ones_start_from_a_good_one() -> None:
     assert from_claims(claims()).scope == SCOPE
     assert from_claims(claims(**_details())).scope == SCOPE
-    assert from_claims(claims(**_nested(1, "x", True, [], {"a": [1]}))).scope.constraints["amount"] == OneOf(
-        values=(1, "x", True, [], {"a": [1]})
-    )
+    values: tuple[Any, ...] = (1, "x", True, [], {"a": [1]})
+    assert from_claims(claims(**_nested(*values))).scope.constraints["amount"] == OneOf(values=values)
 
 
 @pytest.mark.parametrize("changes", BAD.values(), ids=BAD.keys())
@@ -217,7 +216,7 @@ def test_any_value_in_any_claim_is_read_or_refused(name: str, value: object) -> 
     try:
         from_claims(claims(**{name: value}))
     except Refusal as refusal:
-        assert refusal.reason is Reason.TOKEN_CLAIMS_REFUSED  # noqa: PT017 - either is right
+        assert refusal.reason is Reason.TOKEN_CLAIMS_REFUSED
 
 
 @given(

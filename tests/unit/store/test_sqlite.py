@@ -188,7 +188,7 @@ def test_a_full_disk_gives_nothing_and_work_goes_on_by_itself_when_there_is_spac
 def test_a_store_that_cannot_be_written_gives_nothing(path: Path) -> None:
     with closing(opened(path)) as store:
         store.commit([granting(grant("a"))])
-        connection = store._session._connection  # noqa: SLF001  # the fault is put where the disk would put it
+        connection = store._session._connection  # the fault is put where the disk would put it
         assert connection is not None
         connection.execute("PRAGMA query_only = ON")
         with pytest.raises(StoreUnavailable):

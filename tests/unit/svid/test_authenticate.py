@@ -5,6 +5,7 @@ import hashlib
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -28,6 +29,9 @@ TRUST = HOME.bundles(PARTNER)
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 HUGE_RSA = rsa.RSAPublicNumbers(65537, (1 << 16383) + 1).public_key()
 UNKNOWN_CRITICAL = ((x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True),)
+PADDING = tuple(
+    (x509.UnrecognizedExtension(ObjectIdentifier(f"1.2.3.{number}"), b"\0" * 7000), False) for number in range(2)
+)
 FOREIGN_ONLY = x509.NameConstraints([x509.UniformResourceIdentifier("partner.test")], None)
 
 
@@ -70,6 +74,7 @@ PEERS: dict[str, Callable[[], Svid]] = {
     "one-intermediate": lambda: HOME.svid(depth=1),
     "four-intermediates": lambda: HOME.svid(depth=4),
     "intermediate-without-id": lambda: under(HOME.intermediate(uris=())),
+    "root-sent-along": lambda: replace(nested := HOME.svid(depth=4), sent=(*nested.sent, HOME.bundle[0])),
     "p384": lambda: HOME.svid(key="p384"),
     "rsa2048": lambda: HOME.svid(key="rsa2048"),
     "dns-names-beside-the-uri": lambda: HOME.svid(dns=("agent.example.org",)),
@@ -149,6 +154,9 @@ ATTACKS: dict[str, tuple[Callable[[], Svid], Reason]] = {
         lambda: under(HOME.intermediate(public_key=HUGE_RSA)),
         Reason.SVID_MALFORMED,
     ),
+    "F3-chain-of-6": (lambda: replace(HOME.svid(), sent=HOME.bundle * 6), Reason.SVID_MALFORMED),
+    "F3-intermediate-of-17-kilobytes": (lambda: under(HOME.intermediate(extensions=PADDING)), Reason.SVID_MALFORMED),
+    "F3-leaf-of-9-kilobytes": (lambda: HOME.svid(extensions=PADDING[:1]), Reason.SVID_MALFORMED),
     "F3-intermediate-is-no-ca": (lambda: under(HOME.intermediate(is_ca=False)), Reason.SVID_CHAIN_INVALID),
     "F3-intermediate-may-not-sign": (
         lambda: under(HOME.intermediate(usage=frozenset({"digital_signature"}))),
@@ -197,6 +205,15 @@ def test_the_principal_is_what_the_leaf_says() -> None:
     digest = hashlib.sha256(der([peer.leaf])).digest()
     assert principal.thumbprint == base64.urlsafe_b64encode(digest).decode().rstrip("=")
     assert principal.not_after == NOW + timedelta(minutes=7)
+
+
+def test_an_authority_need_not_be_self_signed() -> None:
+    authority = HOME.intermediate()
+    peer = HOME.svid(issuer=authority)
+    principal = authenticator().authenticate(
+        peer.evidence(), bundles_of({"example.org": (authority.certificate,)}), NOW
+    )
+    assert str(principal.spiffe_id) == peer.id
 
 
 def test_the_end_is_the_earliest_in_the_chain() -> None:
@@ -269,7 +286,7 @@ def test_no_bundles_at_all_is_another_refusal_than_no_bundle_of_this_domain() ->
 
 
 @pytest.mark.parametrize("resumed", [False, True], ids=["open-connection", "resumed-session"])
-def test_f2_an_end_that_comes_later_counts(resumed: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_f2_an_end_that_comes_later_counts(resumed: bool) -> None:
     judge, peer = authenticator(), HOME.svid(ttl=timedelta(minutes=5))
     evidence = peer.evidence(session_reused=resumed)
     end = NOW + timedelta(minutes=5)

@@ -43,7 +43,7 @@ READ = Call(action="order.read", resource=Resource(type="order", id="1234"), ten
 SECOND = timedelta(seconds=1)
 
 
-def key_set(*signers: Any) -> KeySet:  # noqa: ANN401 - signers
+def key_set(*signers: Any) -> KeySet:
     return KeySet(issuer=ISSUER, jwks='{"keys":[' + ",".join(each.public_jwk for each in signers) + "]}")
 
 
@@ -66,7 +66,7 @@ def outcome(
     checked: Validator, text: str, call: Call = CALL, *, thumbprint: str = THUMBPRINT, now: datetime = NOW
 ) -> Reason | None:
     """Return why a call is refused, None when it passes; twice, since the second time the token is remembered."""
-    reasons = []
+    reasons: list[Reason | None] = []
     for _ in range(2):
         try:
             checked.check(text, call, caller_thumbprint=thumbprint, now=now)
@@ -206,14 +206,14 @@ def test_the_memory_is_bounded_and_keeps_what_is_used() -> None:
     for index in range(1, 20):
         assert outcome(checked, token(status_index=index)) is None
         assert outcome(checked, first) is None
-    assert len(checked._verified) == 2  # noqa: SLF001 - a bound is not seen from outside
+    assert len(checked._verified) == 2
 
 
 def test_a_refused_token_is_not_remembered() -> None:
     checked = validator()
     for index in range(20):
         assert outcome(checked, token(OTHER_SIGNER, status_index=index)) is Reason.TOKEN_KEY_UNKNOWN
-    assert not checked._verified  # noqa: SLF001 - a bound is not seen from outside
+    assert not checked._verified
 
 
 def test_the_order_of_reasons_is_the_order_of_steps() -> None:

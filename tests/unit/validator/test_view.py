@@ -1,4 +1,4 @@
-"""View: a message that does not fit makes it worthless; it is as fresh as the broker's reading, never as its arrival."""
+"""View: a message that does not fit makes it worthless; it is as fresh as the broker's reading, not its arrival."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -23,7 +23,7 @@ def opened() -> RevocationView:
     return view
 
 
-def following(start: int = 10, stop: int = 12, **changes: Any) -> Update:  # noqa: ANN401 - any field
+def following(start: int = 10, stop: int = 12, **changes: Any) -> Update:
     return replace(Update(start=start, stop=stop, size=stop, read_at=NOW + SECOND), **changes)
 
 

@@ -5,8 +5,6 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import pytest
-
 from broker.issuer.bounds import Bounds
 from broker.issuer.client import RemoteIssuer
 from broker.issuer.port import Issuer
@@ -30,11 +28,5 @@ async def linked(issuer: Issuer, in_flight: Bounds | None = None) -> AsyncIterat
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until the condition holds."""
     async with asyncio.timeout(20):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 -- any condition, not an event
             await asyncio.sleep(0)
-
-
-@pytest.fixture
-def pair() -> tuple[socket.socket, socket.socket]:
-    """Give two connected sockets."""
-    return socket.socketpair()

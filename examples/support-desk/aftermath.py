@@ -1,0 +1,141 @@
+"""The last steps: what the log says, what each theft opened, and that nothing is left."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from access import AGENT, ORDER, OTHER, read_order
+from narrator import Narrator, require
+from stage import ROOT, VENV, Stage
+
+_STORY: Final = (
+    ("broker.started", ""),
+    ("policy.activated", ""),
+    ("credential.granted", ""),
+    ("task.begun", ""),
+    ("exchange.refused", "POLICY_FORBIDDEN"),
+    ("task.ended", ""),
+    ("exchange.refused", "POLICY_NOT_PERMITTED"),
+    ("revocation.made", ""),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """The log as the stream brought it, the signed checkpoint, and the key to check it with."""
+
+    directory: Path
+    lines: list[str]
+    key: str
+    size: int
+
+    def verdict(self, name: str, lines: list[str]) -> dict[str, Any]:
+        """Have the offline verifier judge these lines."""
+        file = self.directory / name
+        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        command = [VENV / "bin" / "python", "-m", "broker", "audit", "verify", "--key", self.key, "--json"]
+        checkpoint = ["--checkpoint", self.directory / "checkpoint.txt"]
+        told = subprocess.run([*command, *checkpoint, file], capture_output=True, text=True, cwd=ROOT, check=False)
+        require(told.returncode in (0, 1), f"the verifier judges {name}: {told.stderr.strip()}")
+        found: dict[str, Any] = json.loads(told.stdout)
+        require(found["intact"] == (told.returncode == 0), "the verifier's exit status says the same as its answer")
+        return found
+
+
+def audited(narrator: Narrator, stage: Stage) -> None:
+    """Show the log, verify it, and see that a changed one is found."""
+    narrator.begin("The audit log of all this")
+    narrator.asked("by the security desk, which follows the log's stream from its first event on")
+    got = stage.workers["security"].get("audit")
+    (stage.directory / "checkpoint.txt").write_text(got["note"], encoding="utf-8")
+    saved = Saved(directory=stage.directory, lines=got["lines"], key=got["key"], size=got["size"])
+    events = [json.loads(json.loads(line)["event"]) for line in saved.lines]
+    _require_story(events)
+    narrator.came_back(f"{len(events)} events:")
+    narrator.table(["", "event", "who", "what, and by what"], [_row(n, event) for n, event in enumerate(events)])
+    report = saved.verdict("audit.jsonl", saved.lines)
+    require(report["intact"], f"the log is what the broker signed: {report['fault']}")
+    require(report["vouched"] == saved.size, "the signed checkpoint covers the whole story")
+    narrator.decided(f"intact: the checkpoint, signed by the broker, vouches for {report['vouched']} events", good=True)
+    _find_tampering(narrator, saved)
+
+
+def before_and_after(narrator: Narrator, stage: Stage) -> None:
+    """Replay the same theft with a shared key and with a credential, and count what each opens."""
+    narrator.begin("Before and after: the same theft, twice")
+    service = stage.workers["orders-service"]
+    stand_in = stage.start_stand_in()
+    address = stand_in.get("state")["port"]
+    stage.ports.add(address)
+    key = stand_in.get("hand_out_key")["key"]
+    before = stage.workers[OTHER].get("try_shared_key", key=key, address=f"127.0.0.1:{address}")
+    counted_before = stand_in.get("state")["served"]
+
+    credential = read_order(stage, AGENT, ORDER)["credential"]  # a live one: the other is revoked
+    token = stage.workers[AGENT].get("leak", credential=credential)["token"]
+    served = service.get("state")["served"]
+    after = stage.workers[OTHER].get("try_stolen", token=token)
+    counted_after = service.get("state")["served"] - served
+    owner = stage.workers[AGENT].get("try_all_orders", credential=credential)
+
+    total = before["tried"]
+    require(len(before["opened"]) == counted_before == total, f"the stolen key opens all {total} orders")
+    require(len(after["opened"]) == counted_after == 0, "the stolen credential opens nothing")
+    require(after["reasons"] == {"TOKEN_HOLDER_MISMATCH": total}, f"each refusal is for the key: {after['reasons']}")
+    require(owner["opened"] == [ORDER], f"in its owner's hands it opens order {ORDER} alone: {owner['opened']}")
+    narrator.asked(f"by the {OTHER}: every order of the shop, with what it stole from the {AGENT}")
+    narrator.table(
+        ["what was stolen", "thief counted", "service counted", "until"],
+        [
+            ["before: a shared API key", f"{len(before['opened'])} of {total}", str(counted_before), "somebody changes it"],
+            ["after: a credential", f"{len(after['opened'])} of {total}", str(counted_after), "5 minutes at most"],
+        ],
+    )
+    narrator.note(f"the credential, in the hands of its owner: {len(owner['opened'])} of {total}, order {ORDER}")
+
+
+def stopped(narrator: Narrator, stage: Stage) -> None:
+    """Stop everything, and see that it is gone."""
+    narrator.begin("Everything is stopped")
+    processes, ports = len(stage.running()), stage.listening()
+    require(processes and len(ports) == len(stage.ports), "until now all of it runs")
+    stage.close()
+    left = stage.running()
+    require(not left, f"no process is left: {left}")
+    require(not stage.listening(), f"no port is left open: {stage.listening()}")
+    require(not stage.directory.exists(), f"{stage.directory} is removed")
+    narrator.came_back(f"{processes} processes ended, {len(ports)} ports closed, 1 directory removed; nothing is left")
+
+
+def _find_tampering(narrator: Narrator, saved: Saved) -> None:
+    """Let a refusal vanish from a copy, and the end from another; both have to be found."""
+    refusal = next(n for n, line in enumerate(saved.lines) if "POLICY_FORBIDDEN" in line)
+    changed = [line.replace("POLICY_FORBIDDEN", "POLICY_FORGIVEN!") for line in saved.lines]
+    report = saved.verdict("changed.jsonl", changed)
+    require(not report["intact"], "a changed copy is found")
+    fault = report["fault"]
+    require(fault["position"] <= refusal <= fault["last"], "the fault is named where it is")
+    narrator.decided(f"NOT intact, a copy in which event {refusal} was rewritten: {fault['kind']}", good=False)
+    report = saved.verdict("short.jsonl", saved.lines[: saved.size - 1])
+    require(not report["intact"], "a copy without its last event is found")
+    require(report["fault"]["kind"] == "SHORT", "it is found to be short")
+    narrator.decided(f"NOT intact, a copy without its last signed event: {report['fault']['kind']}", good=False)
+
+
+def _require_story(events: list[dict[str, Any]]) -> None:
+    rest = iter(events)
+    for kind, reason in _STORY:
+        found = any(event["type"] == kind and event.get("reason", "") == reason for event in rest)
+        require(found, f"the log tells of {kind} {reason} in its place")
+
+
+def _row(position: int, event: dict[str, Any]) -> list[str]:
+    who = str(event.get("spiffe_id", "")).removeprefix("spiffe://example.org/")
+    intent = event.get("intent", {})
+    resource = intent.get("resource", {})
+    what = [intent.get("action", ""), "/".join(map(str, resource.values())) if intent else ""]
+    what += [event.get(name, "") for name in ("reason", "rule", "stream", "operation", "state")]
+    what += [", ".join(event.get("decision", {}).get("policies", ()))]
+    return [str(position), event["type"], who, "  ".join(filter(None, map(str, what)))]
