@@ -19,6 +19,7 @@ from broker.errors import Reason, Refusal
 
 Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json]"
 
+MAX_AUDIENCE_LENGTH: Final = 2048
 MAX_ID_BYTES: Final = 256
 MAX_INTEGER: Final = 2**53 - 1
 MAX_PARAMETER_BYTES: Final = 32 * 1024
@@ -27,6 +28,17 @@ MAX_PARAMETER_MEMBERS: Final = 512
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._/-]{0,127}")
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})")
+_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?')
+_AUDIENCE: Final = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+")
+# What an opaque id cannot hold, because it does not show or changes how others show. A table and not str.isprintable,
+# whose answer changes with Python's version: docs/formats/intent.md has the same one, and it is frozen.
+_UNSHOWN: Final = re.compile(
+    r"[\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e\u2000-\u200f"
+    r"\u2028-\u202f\u205f-\u206f\u3000\ud800-\uf8ff\ufdd0-\ufdef\ufeff\ufff0-\ufffb\U000110bd\U000110cd"
+    r"\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000f0000-\U0010ffff"
+    + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(15))
+    + "]"
+)
 
 
 class Level(IntEnum):
@@ -73,8 +85,8 @@ class Resource:
 
 
 def _is_opaque_id(text: str) -> bool:
-    """Well-formed Unicode of at most 256 bytes without control characters; compared byte for byte, never normalised."""
-    return is_text(text) and len(text.encode()) <= MAX_ID_BYTES and text.isprintable()
+    """Unicode of at most 256 bytes that shows as what it is; compared byte for byte, never normalised."""
+    return not _UNSHOWN.search(text) and len(text.encode()) <= MAX_ID_BYTES
 
 
 def is_text(text: str) -> bool:
@@ -113,7 +125,7 @@ class Intent:
         """Refuse names that cannot stand in a rule."""
         require_name(self.action, "action")
         require_name(self.purpose, "purpose")
-        if not re.fullmatch(r"spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)+", self.audience):
+        if len(self.audience) > MAX_AUDIENCE_LENGTH or not _AUDIENCE.fullmatch(self.audience):
             raise Refusal(Reason.INTENT_NAME_INVALID, "audience")
         if self.task and not re.fullmatch(r"task_[0-9a-f-]{36}", self.task):
             raise Refusal(Reason.TASK_UNKNOWN, "task_id")
@@ -189,11 +201,11 @@ def parse_parameters(text: str) -> dict[str, Json]:
 
 
 def _nests_too_deep(text: str) -> bool:
-    """Bound the depth before a recursive parser meets the text; brackets within strings count too."""
+    """Bound the depth before a recursive parser meets the text; brackets within strings do not nest."""
     if text.count("[") + text.count("{") <= MAX_PARAMETER_DEPTH:
         return False
     depth = deepest = 0
-    for character in text:
+    for character in _STRING.sub("", text):
         if character in "[{":
             depth += 1
             deepest = max(deepest, depth)

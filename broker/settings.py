@@ -197,18 +197,16 @@ def load(path: Path) -> Settings:
     class FromFile(Settings):
         model_config = SettingsConfigDict(toml_file=path)
 
+    if unknown := _unknown_variables():
+        raise ConfigurationProblem("\n".join(f"environment: {name}: unknown key" for name in unknown))
     try:
-        unknown = _unknown_variables()
-        settings = FromFile()  # type: ignore[call-arg]
+        return FromFile()  # type: ignore[call-arg]
     except ValidationError as problem:
         raise ConfigurationProblem("\n".join(f"{path}: {_line(error)}" for error in problem.errors())) from None
     except ValueError as problem:
         raise ConfigurationProblem(f"{path}: not valid TOML: {problem}") from None
     except OSError as problem:
         raise ConfigurationProblem(f"{path}: {problem.strerror}") from None
-    if unknown:
-        raise ConfigurationProblem("\n".join(f"environment: {name}: unknown key" for name in unknown))
-    return settings
 
 
 def _line(error: Any) -> str:  # noqa: ANN401  # pydantic's ErrorDetails is private

@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from broker.app.logs import configure_logs
 from broker.credential.source import KeyFileError
 from broker.errors import Refusal
 from broker.link.identity import IdentityUnavailable
@@ -21,6 +22,7 @@ CONFIGURATION: Final = 78
 
 async def guarded(serve: Callable[[], Awaitable[None]], control: Control | None = None) -> int:
     """Run to the end; say what stands in the way of serving, and how to mend it."""
+    configure_logs()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no key in a core file
     try:
         await serve()

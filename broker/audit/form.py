@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from broker.audit.entry import VERSION
-from broker.intent import canonical_json
+from broker.intent import MAX_INTEGER, canonical_json
 
 _TYPE: Final = re.compile(r"[a-z]+\.[a-z_]+")
 _AT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z", re.ASCII)
@@ -27,7 +27,7 @@ class Form:
 def form_problem(content: bytes) -> Form:
     """Return what is wrong with the form of an event's content, and its commitments."""
     try:
-        members = json.loads(content.decode(), parse_float=_refuse, parse_constant=_refuse)
+        members = json.loads(content.decode(), parse_int=_integer, parse_float=_refuse, parse_constant=_refuse)
         canonical = canonical_json(members)
     except (ValueError, RecursionError):
         return Form(problem="it is not JSON of integers, text, lists and objects")
@@ -47,6 +47,13 @@ def _members_form(members: object) -> Form:
     if not isinstance(commitments, dict):
         return Form(problem="its commitments are no object")
     return Form(commitments=commitments)
+
+
+def _integer(text: str) -> int:
+    number = int(text)
+    if abs(number) > MAX_INTEGER:
+        _refuse(text)
+    return number
 
 
 def _refuse(_: str) -> NoReturn:

@@ -4,8 +4,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from narrator import Narrator, require
+from narrator import Mismatch, Narrator, require
 from stage import BROKER_ID, ISSUER, WORKLOADS, Stage
+from workers import Answer
 
 AGENT: Final = "support-assistant"
 OTHER: Final = "wholesale-assistant"
@@ -16,6 +17,7 @@ OTHERS_ORDER: Final = "8001"
 READ_POLICY: Final = "order-readers-may-look-up-orders"
 REFUND_POLICY: Final = "support-may-refund"
 REFUND_LIMIT: Final = "no-refund-beyond-limit"
+REVOKE_POLICY: Final = "security-revokes-and-lifts"  # the log says so too: see aftermath
 _SHORT_LIVED: Final = 300  # seconds: what the policy allows at most
 
 
@@ -57,8 +59,7 @@ def stolen(narrator: Narrator, stage: Stage, credential: str) -> None:
     narrator.decided(f"accepted ({found['article']}): its SVID and its connection are good", good=True)
     token = stage.workers[AGENT].get("leak", credential=credential)["token"]
     narrator.asked(f"by the {OTHER}: GetOrder({ORDER}), with the stolen one")
-    refused = stage.workers[OTHER].ask("use_stolen", token=token, order=ORDER).refused
-    _require_refused(refused, "TOKEN_HOLDER_MISMATCH")
+    refused = _refusal(stage.workers[OTHER].ask("use_stolen", token=token, order=ORDER), "TOKEN_HOLDER_MISMATCH")
     narrator.decided(f"refused: {refused['reason']}", good=False)
     narrator.came_back(f"{refused['status']}: {refused['next_step']}")
     again = stage.workers[AGENT].get("get_order", credential=credential, order=ORDER)
@@ -78,10 +79,9 @@ def forbidden(narrator: Narrator, stage: Stage) -> None:
     narrator.asked(f"by the {AGENT}, in {task}: a refund of 42.00 EUR")
     narrator.decided(f"permitted by policy {REFUND_POLICY}; the service paid", good=True)
     narrator.asked("and one of 250.00 EUR")
-    refused = agent.ask("ask", **_refund(25_000)).refused
-    _require_refused(refused, "POLICY_FORBIDDEN")
+    refused = _refusal(agent.ask("ask", **_refund(25_000)), "POLICY_FORBIDDEN")
     require(refused["policies"] == [REFUND_LIMIT], f"the policy that forbids is {REFUND_LIMIT}")
-    narrator.decided(f"refused: {refused['reason']} by policy {REFUND_LIMIT}, decision {refused['decision']}", good=False)
+    narrator.decided(f"refused: POLICY_FORBIDDEN by policy {REFUND_LIMIT}, decision {refused['decision']}", good=False)
     narrator.came_back(f"for its user: “{refused['sentence']}”")
     agent.get("end_task")
 
@@ -90,10 +90,8 @@ def not_permitted(narrator: Narrator, stage: Stage) -> None:
     """Ask for what no policy speaks of."""
     narrator.begin("An intent that nothing permits")
     narrator.asked(f"by the {OTHER}: may I do customer.read on customer c-77?")
-    refused = stage.workers[OTHER].ask(
-        "ask", action="customer.read", resource=["customer", "c-77"], purpose=PURPOSE
-    ).refused
-    _require_refused(refused, "POLICY_NOT_PERMITTED")
+    answer = stage.workers[OTHER].ask("ask", action="customer.read", resource=["customer", "c-77"], purpose=PURPOSE)
+    refused = _refusal(answer, "POLICY_NOT_PERMITTED")
     require(not refused["policies"], "no policy is named, because none applies")
     narrator.decided(f"refused: {refused['reason']}; no policy permits it, so the answer is no", good=False)
     narrator.came_back(f"for its user: “{refused['sentence']}”")
@@ -107,11 +105,14 @@ def revoked(narrator: Narrator, stage: Stage, credential: str) -> None:
     done = stage.workers["security"].get("revoke", credential=credential, reason="It was stolen.")
     require(done["revoked"] == 1, "exactly one credential ends")
     refused = stage.workers[AGENT].get("refused_at")
-    _require_refused(refused, "TOKEN_REVOKED")
+    require(refused["reason"] == "TOKEN_REVOKED", f"the reason is TOKEN_REVOKED, not {refused['reason']}")
     recorded = (done["answered_at"] - done["called_at"]) / 1e6
     until = (refused["at"] - done["called_at"]) / 1e6
     require(until > 0, "the refusal comes after the call to revoke")
-    narrator.decided(f"permitted by policy; recorded at position {done['position']} after {recorded:.1f} ms", good=True)
+    narrator.decided(
+        f"permitted by policy {REVOKE_POLICY}; event {done['position']} of the log, durable after {recorded:.1f} ms",
+        good=True,
+    )
     narrator.came_back(f"from the service: {refused['reason']}, {until:.1f} ms after the call to revoke")
     narrator.note(f"measured on one host clock, with {refused['accepted']} accepted calls of the loop before it")
 
@@ -142,9 +143,12 @@ def _refund(cents: int) -> dict[str, Any]:
     }
 
 
-def _require_refused(refused: dict[str, Any] | None, reason: str) -> None:
-    require(refused is not None, f"the answer is a refusal with reason {reason}")
-    require(refused and refused["reason"] == reason, f"the reason is {reason}, not {refused and refused['reason']}")
+def _refusal(answer: Answer, reason: str) -> dict[str, Any]:
+    """Return how it was refused; anything but a refusal with this reason is a mismatch."""
+    if answer.refused is None:
+        raise Mismatch(f"the answer is a refusal with reason {reason}")
+    require(answer.refused["reason"] == reason, f"the reason is {reason}, not {answer.refused['reason']}")
+    return answer.refused
 
 
 def _shown(name: str, value: object) -> str:

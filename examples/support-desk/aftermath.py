@@ -2,23 +2,26 @@
 
 import json
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from access import AGENT, ORDER, OTHER, read_order
+from access import AGENT, ORDER, OTHER, READ_POLICY, REFUND_LIMIT, REFUND_POLICY, REVOKE_POLICY, read_order
 from narrator import Narrator, require
-from stage import ROOT, VENV, Stage
+from stage import ROOT, Stage
 
+# What the log has to tell, in this order: kind of event, reason, policies.
 _STORY: Final = (
-    ("broker.started", ""),
-    ("policy.activated", ""),
-    ("credential.granted", ""),
-    ("task.begun", ""),
-    ("exchange.refused", "POLICY_FORBIDDEN"),
-    ("task.ended", ""),
-    ("exchange.refused", "POLICY_NOT_PERMITTED"),
-    ("revocation.made", ""),
+    ("broker.started", "", []),
+    ("policy.activated", "", []),
+    ("credential.granted", "", [READ_POLICY]),
+    ("task.begun", "", ["agents-begin-their-own-tasks"]),
+    ("credential.granted", "", [REFUND_POLICY]),
+    ("exchange.refused", "POLICY_FORBIDDEN", [REFUND_LIMIT]),
+    ("task.ended", "", ["agents-end-their-own-tasks"]),
+    ("exchange.refused", "POLICY_NOT_PERMITTED", []),
+    ("revocation.made", "", [REVOKE_POLICY]),
 )
 
 
@@ -35,9 +38,9 @@ class Saved:
         """Have the offline verifier judge these lines."""
         file = self.directory / name
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        command = [VENV / "bin" / "python", "-m", "broker", "audit", "verify", "--key", self.key, "--json"]
-        checkpoint = ["--checkpoint", self.directory / "checkpoint.txt"]
-        told = subprocess.run([*command, *checkpoint, file], capture_output=True, text=True, cwd=ROOT, check=False)
+        command = [sys.executable, "-m", "broker", "audit", "verify", "--key", self.key, "--json"]
+        checkpoint = ["--checkpoint", str(self.directory / "checkpoint.txt"), str(file)]
+        told = subprocess.run([*command, *checkpoint], capture_output=True, text=True, cwd=ROOT, check=False)
         require(told.returncode in (0, 1), f"the verifier judges {name}: {told.stderr.strip()}")
         found: dict[str, Any] = json.loads(told.stdout)
         require(found["intact"] == (told.returncode == 0), "the verifier's exit status says the same as its answer")
@@ -67,13 +70,14 @@ def before_and_after(narrator: Narrator, stage: Stage) -> None:
     narrator.begin("Before and after: the same theft, twice")
     service = stage.workers["orders-service"]
     stand_in = stage.start_stand_in()
-    address = stand_in.get("state")["port"]
-    stage.ports.add(address)
+    port = stand_in.get("state")["port"]
+    stage.ports.add(port)
     key = stand_in.get("hand_out_key")["key"]
-    before = stage.workers[OTHER].get("try_shared_key", key=key, address=f"127.0.0.1:{address}")
+    before = stage.workers[OTHER].get("try_shared_key", key=key, address=f"127.0.0.1:{port}")
     counted_before = stand_in.get("state")["served"]
 
-    credential = read_order(stage, AGENT, ORDER)["credential"]  # a live one: the other is revoked
+    got = read_order(stage, AGENT, ORDER)  # a live one: the other is revoked
+    credential, minutes = got["credential"], (got["claims"]["exp"] - got["claims"]["iat"]) / 60
     token = stage.workers[AGENT].get("leak", credential=credential)["token"]
     served = service.get("state")["served"]
     after = stage.workers[OTHER].get("try_stolen", token=token)
@@ -86,14 +90,15 @@ def before_and_after(narrator: Narrator, stage: Stage) -> None:
     require(after["reasons"] == {"TOKEN_HOLDER_MISMATCH": total}, f"each refusal is for the key: {after['reasons']}")
     require(owner["opened"] == [ORDER], f"in its owner's hands it opens order {ORDER} alone: {owner['opened']}")
     narrator.asked(f"by the {OTHER}: every order of the shop, with what it stole from the {AGENT}")
+    opened = [f"{len(found['opened'])} of {total}" for found in (before, after, owner)]
     narrator.table(
-        ["what was stolen", "thief counted", "service counted", "until"],
+        ["what was stolen", "opened, as the thief counts", "as the service counts", "good for"],
         [
-            ["before: a shared API key", f"{len(before['opened'])} of {total}", str(counted_before), "somebody changes it"],
-            ["after: a credential", f"{len(after['opened'])} of {total}", str(counted_after), "5 minutes at most"],
+            ["before: a shared API key", opened[0], str(counted_before), "until somebody changes it"],
+            ["after: a credential", opened[1], str(counted_after), f"{minutes:.0f} minutes"],
         ],
     )
-    narrator.note(f"the credential, in the hands of its owner: {len(owner['opened'])} of {total}, order {ORDER}")
+    narrator.note(f"in the hands of its owner that credential opens {opened[2]}, order {ORDER}")
 
 
 def stopped(narrator: Narrator, stage: Stage) -> None:
@@ -126,16 +131,20 @@ def _find_tampering(narrator: Narrator, saved: Saved) -> None:
 
 def _require_story(events: list[dict[str, Any]]) -> None:
     rest = iter(events)
-    for kind, reason in _STORY:
-        found = any(event["type"] == kind and event.get("reason", "") == reason for event in rest)
-        require(found, f"the log tells of {kind} {reason} in its place")
+    for wanted in _STORY:
+        found = any((event["type"], event.get("reason", ""), _policies(event)) == wanted for event in rest)
+        require(found, f"the log tells of {wanted} in its place")
+
+
+def _policies(event: dict[str, Any]) -> list[str]:
+    return list(event.get("decision", {}).get("policies", ()))
 
 
 def _row(position: int, event: dict[str, Any]) -> list[str]:
     who = str(event.get("spiffe_id", "")).removeprefix("spiffe://example.org/")
     intent = event.get("intent", {})
     resource = intent.get("resource", {})
-    what = [intent.get("action", ""), "/".join(map(str, resource.values())) if intent else ""]
-    what += [event.get(name, "") for name in ("reason", "rule", "stream", "operation", "state")]
-    what += [", ".join(event.get("decision", {}).get("policies", ()))]
+    touched = f"{resource.get('type')}/{resource.get('id') or resource.get('set')}" if resource else ""
+    told = [event.get(name, "") for name in ("reason", "rule", "stream", "operation", "state")]
+    what = [intent.get("action", ""), touched, *told, ", ".join(_policies(event))]
     return [str(position), event["type"], who, "  ".join(filter(None, map(str, what)))]

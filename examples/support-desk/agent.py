@@ -11,7 +11,8 @@ import json
 import os
 import time
 from base64 import urlsafe_b64decode
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -175,22 +176,23 @@ async def identity() -> dict[str, Any]:
         source.close()
 
 
-class _refusals(suppress):  # noqa: N801  # a context manager, used like suppress
+@contextmanager
+def _refusals() -> Iterator[None]:
     """Turn a service's refusal into ours; whatever else happens stays what it is."""
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:  # noqa: ANN401  # suppress's signature
-        if isinstance(error, grpc.aio.AioRpcError):
-            found = from_rpc(error, connection=None)
-            if isinstance(found, RefusedError):
-                raise Refused(_told(found) | {"status": error.code().name}) from None
-        return False
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        found = from_rpc(error, connection=None)
+        if isinstance(found, RefusedError):
+            raise Refused(_told(found) | {"status": error.code().name}) from None
+        raise
 
 
 def _told(error: RefusedError) -> dict[str, Any]:
     return {
         "reason": getattr(error.reason, "name", error.reason),
         "sentence": error.sentence,
-        "next_step": error.next_step or str(error),
+        "next_step": error.next_step or str(error).partition(": ")[2],
         "policies": error.policy_ids,
         "decision": error.decision_id,
     }

@@ -89,9 +89,11 @@ class Narrator:
         self._hanging(label.ljust(_LABEL), "dim", text, style, indent=_INDENT)
 
     def _hanging(self, label: str, label_style: str, text: str, style: str, *, indent: int) -> None:
-        """Write a label and, beside it, text that is broken at the width and starts at the same column in every line."""
+        """Write a label and, beside it, text that starts at the same column in every line."""
         room = max(20, self.console.width - indent - len(label))
         for number, part in enumerate(textwrap.wrap(text, room, break_on_hyphens=False) or [""]):
             shown = label if number == 0 else " " * len(label)
-            self.console.print(Text.assemble(" " * indent, (shown, label_style), (part, style)), soft_wrap=True)
+            line = Text.assemble(" " * indent, (shown, label_style), (part, style))
+            line.rstrip()
+            self.console.print(line, soft_wrap=True)
         sys.stdout.flush()

@@ -25,6 +25,9 @@ def broker_comes_up(narrator: Narrator, stage: Stage) -> None:
     narrator.asked("broker serve: issuer (keys, policy, log) and door (gRPC) as processes of their own")
     said = stage.start_broker()
     narrator.came_back(said)
+    halves = {role: stage.process_of(role) for role in ("_issuer", "_door")}
+    require(all(halves.values()), "issuer and door are processes of their own")
+    narrator.note(f"issuer is process {halves['_issuer']}, door is process {halves['_door']}")
     stage.start_workloads()
     keys = stage.workers["security"].get("keys")
     require(keys["issuer"].startswith("https://"), "the broker publishes its keys")

@@ -22,7 +22,7 @@ from broker.link.credentials import server_credentials
 from broker.link.source import IdentitySource
 from broker.link.tunnel import Tunnel
 from broker.svid.spiffe_id import SpiffeId
-from broker.validator import Call, open_validator
+from broker.validator import Call, Feed, Mapper, open_validator
 
 SERVICE_ID: Final = "spiffe://example.org/service/orders"
 CURRENCY: Final = "EUR"
@@ -72,7 +72,11 @@ def _refund(request: orders_pb2.RefundOrderRequest) -> Call:
 
 
 # What each method touches, in the words of the policy bundle. A method without a line here does not start.
-CALLS: Final = {f"{_NAME}/GetOrder": _order, f"{_NAME}/GetCustomer": _customer, f"{_NAME}/RefundOrder": _refund}
+CALLS: Final[dict[str, Mapper]] = {
+    f"{_NAME}/GetOrder": _order,
+    f"{_NAME}/GetCustomer": _customer,
+    f"{_NAME}/RefundOrder": _refund,
+}
 
 
 async def main(broker: str, broker_id: str, issuer: str) -> None:
@@ -111,7 +115,7 @@ async def main(broker: str, broker_id: str, issuer: str) -> None:
         await answer({"state": state})
 
 
-async def _feed_ready(feed: Any, tunnel: Tunnel) -> None:  # noqa: ANN401
+async def _feed_ready(feed: Feed, tunnel: Tunnel) -> None:
     try:
         async with asyncio.timeout(20):
             await feed.ready()

@@ -34,6 +34,14 @@ class SharedKeyOrders(orders_pb2_grpc.OrdersServiceServicer):
         order = ORDERS[request.order_id]
         return orders_pb2.GetOrderResponse(article=order.article, price_cents=order.price_cents)
 
+    async def GetCustomer(self, request: orders_pb2.GetCustomerRequest, context: Any) -> orders_pb2.GetCustomerResponse:  # noqa: ANN401, ARG002, N802
+        """Not part of the comparison."""
+        return await context.abort(grpc.StatusCode.UNIMPLEMENTED, "orders only")  # type: ignore[no-any-return]
+
+    async def RefundOrder(self, request: orders_pb2.RefundOrderRequest, context: Any) -> orders_pb2.RefundOrderResponse:  # noqa: ANN401, ARG002, N802
+        """Not part of the comparison."""
+        return await context.abort(grpc.StatusCode.UNIMPLEMENTED, "orders only")  # type: ignore[no-any-return]
+
 
 async def main() -> None:
     """Serve until standard input ends."""

@@ -3,9 +3,11 @@
 Everything lives in one temporary directory. Every process carries MARK in its environment, so that none can be missed.
 """
 
+import fcntl
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +23,7 @@ from deploy.spire.interrupts import Interrupts
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parents[1]
-VENV: Final = ROOT / ".venv"
+VENV: Final = Path(sys.prefix)
 TRUST_DOMAIN: Final = "example.org"
 PARTNER: Final = "partner.example"
 BROKER_ID: Final = "spiffe://example.org/broker"
@@ -41,6 +43,8 @@ _PROGRAMS: Final = {
     "wholesale-assistant": "thief.py",
     "security": "security.py",
 }
+_PREFIX: Final = "broker-demo-"
+_LOCK: Final = "lock"
 _ROOM_BYTES: Final = 256 * 1024**2
 _LONGEST_BASE: Final = 40  # characters; sockets below it have room for 107 in all
 _CONFIGURATION: Final = """\
@@ -163,6 +167,19 @@ class Stage:
                         found.append(int(entry.name))
         return found
 
+    def process_of(self, argument: str) -> int:
+        """Return the one process of ours that has this argument; 0 when there is none."""
+        for pid in self.running():
+            with suppress(OSError):
+                if argument.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    return pid
+        return 0
+
+    def broker_log(self) -> str:
+        """Return the end of the broker's log."""
+        broker = self.workers.get("broker")
+        return broker.tail() if broker else "(the broker was not started)"
+
     def listening(self) -> list[int]:
         """Return those of our ports that somebody listens on."""
         return [port for port in sorted(self.ports) if _listens(port)]
@@ -203,13 +220,26 @@ def opened(interrupts: Interrupts) -> Iterator[Stage]:
             "Make room there, or set TMPDIR to a directory that has it."
         )
     with interrupts.held():
-        stage = Stage(directory=Path(tempfile.mkdtemp(prefix="broker-demo-", dir=base)), interrupts=interrupts)
-        os.environ[MARK] = str(stage.directory)
-        try:
-            with interrupts.allowed():
-                yield stage
-        finally:
-            stage.close()
+        _sweep(base)
+        directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+        with (directory / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            os.environ[MARK] = str(directory)
+            stage = Stage(directory=directory, interrupts=interrupts)
+            try:
+                with interrupts.allowed():
+                    yield stage
+            finally:
+                stage.close()
+
+
+def _sweep(base: Path) -> None:
+    """Remove what a demonstration left that was killed: its processes died with it, its files could not."""
+    for lock in base.glob(f"{_PREFIX}*/{_LOCK}"):
+        with suppress(OSError), lock.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: it still runs
+            if lock.stat().st_uid == os.geteuid():
+                shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _listens(port: int) -> bool:

@@ -37,7 +37,7 @@ class Thief(Agent):
         """Try a stolen API key on every order of the stand-in service."""
         opened: list[str] = []
         async with grpc.aio.insecure_channel(address) as channel:
-            stub: "orders_pb2_grpc.OrdersServiceAsyncStub" = orders_pb2_grpc.OrdersServiceStub(channel)
+            stub: orders_pb2_grpc.OrdersServiceAsyncStub = orders_pb2_grpc.OrdersServiceStub(channel)
             for order in ORDERS:
                 with suppress(grpc.aio.AioRpcError):
                     request = orders_pb2.GetOrderRequest(order_id=order)

@@ -402,10 +402,12 @@ async def test_an_issuer_that_sleeps_costs_the_door_a_bounded_amount(monkeypatch
         for ask in asks:
             ask.cancel()
         await asyncio.gather(*asks, return_exceptions=True)
+    last = asyncio.ensure_future(remote.state())
+    await asyncio.sleep(0)
     assert await _refused(remote.state()) is Reason.LIMIT_BUSY
     assert await _reasons(remote.exchange([nouns.an_exchange()])) == {Reason.LIMIT_BUSY}
     theirs.close()
-    await until(lambda: not remote.attached)
+    assert await _refused(last) is Reason.ISSUER_UNAVAILABLE
 
 
 async def test_a_text_that_has_no_encoding_is_refused_here() -> None:

@@ -5,6 +5,7 @@ import contextlib
 import ssl
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,11 @@ async def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
         await asyncio.sleep(0.005)
+
+
+def tasks() -> Counter[str]:
+    """What runs on this loop, by name; gRPC replaces its own tasks by others of the same name."""
+    return Counter(str(getattr(task.get_coro(), "__qualname__", task)) for task in asyncio.all_tasks())
 
 
 @dataclass(slots=True, kw_only=True)

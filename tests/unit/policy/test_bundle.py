@@ -108,6 +108,11 @@ ROWS = {
         "extra.cedar",
         "name the agent",
     ),
+    "the class of writes for a role": (
+        extra(permit(action='Action::"write"').replace("action ==", "action in").replace(f'== Agent::"{SUPPORT}"', 'in Role::"order-reader"')),
+        "extra.cedar",
+        "name the agent",
+    ),
     "risky read for a role": (
         extra(permit(action='Action::"customer.read"').replace(f'== Agent::"{SUPPORT}"', 'in Role::"order-reader"')),
         "extra.cedar",
@@ -200,6 +205,11 @@ ROWS = {
     "cedar type with syntax": (edit(ENTITIES, 'cedar_type = "Order"', 'cedar_type = "Order, action"'), ENTITIES, "of your own"),
     "set of a sensitive type": (edit(ENTITIES, 'resource_type = "order"', 'resource_type = "customer"'), ENTITIES, "low-sensitivity"),
     "set that is sensitive": (edit(ENTITIES, 'actions = ["order.list"]\nsensitivity = "low"', 'actions = ["order.list"]\nsensitivity = "moderate"'), ENTITIES, "low-sensitivity"),
+    "set for a tenant that the service does not serve": (
+        edit(ENTITIES, 'orders"\ntenants = ["retail", "wholesale"]', 'orders"\ntenants = ["wholesale"]'),
+        ENTITIES,
+        "does not serve all",
+    ),
     "set for a write": (edit(ENTITIES, 'actions = ["order.list"]', 'actions = ["order.cancel"]'), ENTITIES, "not a low-risk read"),
     "set of an unknown service": (edit(ENTITIES, 'service = "spiffe://example.org/service/orders"', 'service = "spiffe://example.org/service/other"'), ENTITIES, "must name"),
     "operator without reach": (edit(ENTITIES, "\nall_tenants = true", ""), ENTITIES, "all_tenants"),
@@ -208,6 +218,11 @@ ROWS = {
     "no case": (lambda: {**EXAMPLE, GOLDEN: b"# later"}, GOLDEN, "holds no case"),
     "no deny": (lambda: {**EXAMPLE, GOLDEN: without_cases(EXAMPLE)[GOLDEN].split(b'[[case]]\nname = "nobody"')[0]}, GOLDEN, 'no case expects "deny"'),
     "case fails": (edit(GOLDEN, "amount = 5001", "amount = 4999"), GOLDEN + ":70", "gets permit"),
+    "case by other policies": (
+        edit(GOLDEN, 'policies = ["support-may-refund"]', 'policies = ["support-may-cancel-an-order"]'),
+        GOLDEN,
+        "gets permit by support-may-refund",
+    ),
     "case unknown key": (edit(GOLDEN, "task = true", "tasks = true"), GOLDEN, "unknown key 'tasks'"),
     "case unknown reason": (edit(GOLDEN, '"SCOPE_EMPTY"', '"SCOPE_NARROW"'), GOLDEN, "stable reason"),
     "case with a float": (edit(GOLDEN, "amount = 5000", "amount = 50.5"), GOLDEN, "cannot be asked"),

@@ -188,6 +188,25 @@ def test_files_that_change_while_they_are_read_are_not_taken(place: Path, monkey
         read_directory(place)
 
 
+def test_one_reading_is_of_one_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = dict(EXAMPLE), {name: content + b"\n" for name, content in EXAMPLE.items()}
+    write(tmp_path / "one", one)
+    write(tmp_path / "two", two)
+    link, opened = tmp_path / "policy", Path.open
+    link.symlink_to("one")
+
+    def moving(self: Path, mode: Literal["rb"]) -> object:
+        # In every reading the link is moved midway, in the same way: two mixed readings would agree.
+        to = {"reads.cedar": "two", "broker.cedar": "one"}.get(self.name)
+        if to is not None:
+            (tmp_path / "next").symlink_to(to)
+            (tmp_path / "next").rename(link)
+        return opened(self, mode)
+
+    monkeypatch.setattr(Path, "open", moving)
+    assert read_directory(link) in (one, two)
+
+
 def test_what_editors_leave_is_left_out(source: PolicySource, place: Path) -> None:
     for name in (".writes.cedar.swp", "writes.cedar~", "README.md"):
         (place / name).write_text("words")

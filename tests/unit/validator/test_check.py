@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
+from broker.credential.claims import VerifiedToken
+from broker.credential.verify import verify
 from broker.errors import Reason, Refusal
 from broker.intent import Resource
 from broker.scope import Scope
@@ -200,13 +202,21 @@ def test_a_membership_that_answers_anything_but_true_admits_nothing() -> None:
     assert outcome(checked, token(scope=SET), READ) is Reason.TOKEN_SCOPE_EXCEEDED
 
 
-def test_the_memory_is_bounded_and_keeps_what_is_used() -> None:
+def test_the_memory_is_bounded_and_keeps_what_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def counting(text: str, **arguments: Any) -> VerifiedToken:  # noqa: ANN401 - as given
+        seen.append(text)
+        return verify(text, **arguments)
+
+    monkeypatch.setattr("broker.validator.check.verify", counting)
     checked = validator(remembered=2)
-    first = token(status_index=1)
-    for index in range(1, 20):
-        assert outcome(checked, token(status_index=index)) is None
+    first, others = token(status_index=0), [token(status_index=index) for index in range(1, 20)]
+    for text in others:
         assert outcome(checked, first) is None
-    assert len(checked._verified) == 2
+        assert outcome(checked, text) is None
+    assert seen == [first, *others]
+    assert len(checked._verified) == 2  # noqa: SLF001 - a bound is not seen from outside
 
 
 def test_a_refused_token_is_not_remembered() -> None:

@@ -15,7 +15,9 @@ type noteKey struct {
 	private ed25519.PrivateKey
 }
 
-func checkpointKey() noteKey { return noteKey{logOrigin, ed25519.NewKeyFromSeed(seed("checkpoint key"))} }
+func checkpointKey() noteKey {
+	return noteKey{logOrigin, ed25519.NewKeyFromSeed(seed("checkpoint key"))}
+}
 
 func witnessKey() noteKey {
 	return noteKey{"witness.example.net/w1", ed25519.NewKeyFromSeed(seed("witness key"))}

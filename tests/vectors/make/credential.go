@@ -128,7 +128,9 @@ func leewayTokens() []pairs {
 	}
 }
 
-func refusedToken(id, token, reason string) pairs { return pairs{"id", id, "token", token, "reason", reason} }
+func refusedToken(id, token, reason string) pairs {
+	return pairs{"id", id, "token", token, "reason", reason}
+}
 
 func refusedForms() []pairs {
 	key, other := tokenKey(), otherKey()
@@ -198,7 +200,9 @@ func refusedClaims() []pairs {
 	key, claims := tokenKey(), grants()[0].claims()
 	minted := func(c object) string { return jws(canonical(header(key)), canonical(c), key) }
 	var vectors []pairs
-	add := func(id string, c object) { vectors = append(vectors, refusedToken(id, minted(c), "TOKEN_CLAIMS_REFUSED")) }
+	add := func(id string, c object) {
+		vectors = append(vectors, refusedToken(id, minted(c), "TOKEN_CLAIMS_REFUSED"))
+	}
 	for _, name := range []string{
 		"iss", "sub", "client_id", "aud", "iat", "nbf", "exp", "jti", "tenant", "txn", "authorization_details", "intent",
 		"use", "cnf", "status",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/hmac"
@@ -13,8 +14,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	"crypto/ecdsa"
 )
 
 // p256Key is a TEST key on P-256. Its signatures are those of RFC 6979, so that they are the same in every run.
@@ -152,9 +151,14 @@ func leafThumbprint() string {
 func keyVectors() pairs {
 	key, other := tokenKey(), otherKey()
 	hash := sha256.Sum256(leafCertificate())
+	// The broker writes its keys in the order of their kids.
+	require(key.thumbprint() != other.thumbprint(), "two keys")
 	both := jwks(key.jwk(), other.jwk())
+	if other.thumbprint() < key.thumbprint() {
+		both = jwks(other.jwk(), key.jwk())
+	}
 	foreign := object{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "a", "x": base64url(seed("x"))}
-	content := canonical(object{"issuer": issuer, "jwks": both, "checkpoint_key": checkpointKey().verifier()})
+	content := issuer + "\n" + both + "\n" + checkpointKey().verifier()
 	show := func(name string, key p256Key) pairs {
 		return pairs{
 			"id", name, "test_private", hex.EncodeToString(key.d.FillBytes(make([]byte, 32))),
