@@ -205,7 +205,7 @@ def test_a_membership_that_answers_anything_but_true_admits_nothing() -> None:
 def test_the_memory_is_bounded_and_keeps_what_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
-    def counting(text: str, **arguments: Any) -> VerifiedToken:  # noqa: ANN401 - as given
+    def counting(text: str, **arguments: Any) -> VerifiedToken:
         seen.append(text)
         return verify(text, **arguments)
 
@@ -216,7 +216,7 @@ def test_the_memory_is_bounded_and_keeps_what_is_used(monkeypatch: pytest.Monkey
         assert outcome(checked, first) is None
         assert outcome(checked, text) is None
     assert seen == [first, *others]
-    assert len(checked._verified) == 2  # noqa: SLF001 - a bound is not seen from outside
+    assert len(checked._verified) == 2
 
 
 def test_a_refused_token_is_not_remembered() -> None:
