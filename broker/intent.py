@@ -91,7 +91,7 @@ def _is_opaque_id(text: str) -> bool:
 
 def is_text(text: str) -> bool:
     """Whether text is well-formed Unicode: no lone surrogate."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ class OneOf:
 
     def admits(self, value: Json) -> bool:
         """Whether the value is one of them; 1 is not true, "1" is not 1."""
+        if isinstance(value, str | int):
+            return any(type(allowed) is type(value) and allowed == value for allowed in self.values)
         return canonical_json(value) in {canonical_json(allowed) for allowed in self.values}
 
     def to_json(self) -> Json:

@@ -202,8 +202,11 @@ async def test_a_server_that_refuses_our_svid_is_said(door: Door, home: TrustDom
     supply.current = identity(TrustDomain("example.org").svid("/agent"))
     with tunnel_to(door.port, supply) as tunnel:
         error = await failure(tunnel)
-    assert isinstance(error, PeerRefused | OSError)
-    supply.current = identity(home.svid("/agent"))
+        assert isinstance(error, PeerRefused | OSError)
+        supply.current = identity(home.svid("/agent"))
+        async with tunnel.channel() as channel:
+            assert await ask_again(channel) == "spiffe://example.org/agent"
+            assert tunnel.last_error is None, "a success clears it"
 
 
 async def test_nobody_listens(supply: Supply) -> None:
@@ -371,6 +374,7 @@ async def test_the_last_bytes_of_a_server_that_hangs_up_arrive(home: TrustDomain
         with dial(tunnel) as near:
             near.sendall(b"question\n")
             assert await asyncio.to_thread(read_all, near) == WORDS
+            assert tunnel.connections == 1, "the end arrives at once, not after the time that we have left to answer"
         await until(lambda: tunnel.connections == 0)
 
 

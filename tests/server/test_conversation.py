@@ -9,13 +9,13 @@ import pytest
 
 from broker.errors import Reason, Refusal
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
-from tests.server.world import World, open_world, read_status, request, tasks, told, until
+from tests.server.world import World, ended, open_world, read_status, request, settled, tasks, told, until
 
 STREAM = "/broker.v1.ExchangeService/ExchangeStream"
 Item = exchange_pb2.ExchangeStreamRequest.Item
 
 
-def message(*correlations: int, **changes: Any) -> exchange_pb2.ExchangeStreamRequest:  # noqa: ANN401
+def message(*correlations: int, **changes: Any) -> exchange_pb2.ExchangeStreamRequest:
     items = [Item(correlation=number, request=request(**changes)) for number in correlations]
     return exchange_pb2.ExchangeStreamRequest(items=items)
 
@@ -42,11 +42,7 @@ class Talk:
         return items
 
     async def end(self) -> grpc.aio.AioRpcError:
-        async with asyncio.timeout(15):
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                while await self.call.read() is not grpc.aio.EOF:
-                    pass
-        return caught.value
+        return await ended(self.call)
 
 
 async def test_each_item_is_answered_under_its_number(world: World) -> None:
@@ -127,10 +123,7 @@ async def test_what_is_not_a_message_ends_the_stream_and_is_recorded_once(
     await call.write(message(1).SerializeToString())
     assert await call.read()  # a good one is answered
     await call.write(raw)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call.read()
-        await call.read()
-    answer = told(caught.value)
+    answer = told(await ended(call))
     assert (answer.code, answer.reason) == (code, reason)
     assert [one.refusal.reason.name for one in world.issuer.refused] == [reason]
 
@@ -156,7 +149,7 @@ async def test_what_piles_up_goes_as_one_group_and_comes_back_in_one_message(wor
     await call.done_writing()
     await asyncio.sleep(0)
     world.issuer.hold.set()
-    heard = []
+    heard: list[int] = []
     while len(heard) < 11:
         answer = await talk.hear()
         heard.extend(item.correlation for item in answer.items)
@@ -181,10 +174,7 @@ async def test_no_more_is_read_while_a_full_message_waits(world: World) -> None:
             sent += 1
 
     flooding = asyncio.ensure_future(flood())
-    previous = -1
-    while sent != previous:  # until nothing moves any more
-        previous = sent
-        await asyncio.sleep(0.3)
+    await settled(lambda: sent)
     assert sent < 40  # 200 items wait, 200 more, and what the transport holds
     flooding.cancel()
     talk.call.cancel()

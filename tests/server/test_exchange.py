@@ -5,6 +5,7 @@ import json
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from broker.errors import Reason, Refusal
 from broker.v1 import exchange_pb2, exchange_pb2_grpc, types_pb2
@@ -82,10 +83,13 @@ INVALID = {
     "parameters too long": (request(parameters='{"a":"' + "x" * 32768 + '"}'), "intent.parameters"),
     "level unknown": (request(sensitivity=9), "intent.sensitivity"),
     "on_behalf_of too long": (request(on_behalf_of="é" * 129), "intent.on_behalf_of"),
-    "lifetime zero": (exchange_pb2.ExchangeRequest(intent=request().intent, lifetime={}), "lifetime"),
-    "lifetime negative": (exchange_pb2.ExchangeRequest(intent=request().intent, lifetime={"seconds": -1}), "lifetime"),
+    "lifetime zero": (exchange_pb2.ExchangeRequest(intent=request().intent, lifetime=Duration()), "lifetime"),
+    "lifetime negative": (
+        exchange_pb2.ExchangeRequest(intent=request().intent, lifetime=Duration(seconds=-1)),
+        "lifetime",
+    ),
     "lifetime too long": (
-        exchange_pb2.ExchangeRequest(intent=request().intent, lifetime={"seconds": 86401}),
+        exchange_pb2.ExchangeRequest(intent=request().intent, lifetime=Duration(seconds=86401)),
         "lifetime",
     ),
     "request id too long": (exchange_pb2.ExchangeRequest(intent=request().intent, request_id="r" * 65), "request_id"),

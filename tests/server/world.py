@@ -46,6 +46,25 @@ def tasks() -> Counter[str]:
     return Counter(str(getattr(task.get_coro(), "__qualname__", task)) for task in asyncio.all_tasks())
 
 
+async def settled(value: Callable[[], object]) -> None:
+    """Poll until a value has stayed the same for a while."""
+    unchanged, last = 0, value()
+    while unchanged < 60:
+        await asyncio.sleep(0.005)
+        unchanged, last = (unchanged + 1, last) if value() == last else (0, value())
+
+
+async def ended(call: Any) -> grpc.aio.AioRpcError:
+    """Read a stream to its end; return the error that ended it."""
+    try:
+        async with asyncio.timeout(15):
+            while await call.read() is not grpc.aio.EOF:
+                pass
+    except grpc.aio.AioRpcError as error:
+        return error
+    raise AssertionError("the stream ended well")
+
+
 @dataclass(slots=True, kw_only=True)
 class World:
     """What a test of the door has in hand. `ahead` moves the clock of door and issuer."""
@@ -91,8 +110,9 @@ async def open_world(**limits: float) -> AsyncIterator[World]:
     counters, log = Counters(), LogCapture()
     broker = domain.svid("/broker", dns=(NAME,))
 
-    def fetch() -> None:
+    def fetch() -> Any:
         counters.handshake_begun()
+        return None
 
     configuration = grpc.ssl_server_certificate_configuration(
         [(broker.private_key, broker.certificate_chain)], pem(domain.bundle)

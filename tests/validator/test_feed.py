@@ -70,6 +70,17 @@ async def test_it_is_ready_with_the_first_snapshot_and_not_before() -> None:
         await until(lambda: now.view.is_revoked(2))
 
 
+async def test_a_snapshot_without_keys_is_not_ready() -> None:
+    async with following() as now:
+        now.fake.push(response(5, 5, snapshot=[1], read_at=NOW))
+        await until(lambda: now.view.stop == 5)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await now.feed.ready()
+        now.fake.push(response(5, 5, read_at=NOW, jwks=JWKS, issuer=ISSUER))
+        await now.feed.ready()
+
+
 async def test_a_next_key_is_known_before_it_signs() -> None:
     async with following() as now:
         now.fake.push(FIRST, response(5, 5, read_at=NOW, jwks=BOTH, issuer=ISSUER))

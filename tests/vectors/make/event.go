@@ -219,10 +219,7 @@ func (e event) shown() pairs {
 			}
 			value = pairs{"id", v.id, "policies", policies, "bundle", v.bundle}
 		case asked:
-			value = object{}
-			if v != (asked{}) {
-				value = v.members()
-			}
+			value = v.ordered()
 		default:
 			value = v
 		}

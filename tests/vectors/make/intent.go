@@ -63,6 +63,23 @@ func (a asked) members() object {
 	return members
 }
 
+// ordered returns the same members in an order in which a program may have them; none when nothing was asked.
+func (a asked) ordered() pairs {
+	shown := pairs{}
+	if a == (asked{}) {
+		return shown
+	}
+	members := a.members()
+	for _, name := range []string{
+		"v", "action", "resource", "parameters", "purpose", "audience", "task", "on_behalf_of", "sensitivity", "risk",
+	} {
+		if value, found := members[name]; found {
+			shown = append(shown, name, value)
+		}
+	}
+	return shown
+}
+
 func (a asked) shown() pairs {
 	return pairs{
 		"action", a.action, "resource", pairs{"type", a.kind, "id", a.id, "set", a.set},

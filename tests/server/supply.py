@@ -1,0 +1,36 @@
+"""A supply of identities that a test replaces at will."""
+
+from broker.link.identity import Identity, IdentityUnavailable
+from broker.svid.leaf import thumbprint_of
+from broker.svid.principal import TrustBundles
+from broker.svid.spiffe_id import SpiffeId
+from tests.fakes.trust_domain import Svid, TrustDomain
+
+
+def identity_of(svid: Svid) -> Identity:
+    """An issued SVID as a process holds it."""
+    return Identity(
+        spiffe_id=SpiffeId.parse(svid.id),
+        certificate_chain=svid.certificate_chain,
+        private_key=svid.private_key,
+        not_after=svid.leaf.not_valid_after_utc,
+        thumbprint=thumbprint_of(svid.leaf),
+    )
+
+
+class Supply:
+    """Implements link's IdentitySupply."""
+
+    def __init__(self, domain: TrustDomain, svid: Svid | None) -> None:
+        self.domain = domain
+        self.svid = svid
+
+    def identity(self) -> Identity:
+        """The current SVID."""
+        if self.svid is None:
+            raise IdentityUnavailable("There is none.", fix="Make one.")
+        return identity_of(self.svid)
+
+    def bundles(self) -> TrustBundles:
+        """The domain's bundle."""
+        return self.domain.bundles()
