@@ -10,6 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Final
 
+import structlog
 from pyroaring import BitMap
 
 from broker.app.identity import open_identity
@@ -43,6 +44,8 @@ from broker.supervisor import Control
 from broker.svid.authenticate import Authenticator
 from broker.svid.principal import TrustBundles
 from broker.svid.spiffe_id import SpiffeId
+
+_log = structlog.get_logger(__name__)
 
 # No credential outlives this, so a retired key must be published for as long.
 LONGEST_CREDENTIAL: Final = timedelta(hours=24)
@@ -121,6 +124,7 @@ def _compose(
         mint=keys.mint,
         clock=clock,
         new_id=new_id,
+        report=lambda defect: _log.error("defect", exc_info=defect),
     )
     feed = Changes()
     epoch = Epoch(policy=policy, keys=keys, trust=trust)

@@ -33,7 +33,7 @@ class Malformed(ValueError):
 
 
 # What decoding a message into nouns can raise when the message is not one of an honest peer.
-CONVERSION_PROBLEMS: Final = (ValueError, KeyError, TypeError, OverflowError, RecursionError, Refusal)
+CONVERSION_PROBLEMS: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, Refusal)
 
 
 def bounded(text: str, limit: int, what: str) -> str:

@@ -45,7 +45,7 @@ _JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow
 
 
 def json_text(value: Json) -> str:
-    """Return compact JSON text of a value that `parse_parameters` gave."""
+    """Return compact JSON text of a value that `parse_parameters` gave, or of limits on such values."""
     return _JSON.encode(value)
 
 
@@ -193,19 +193,20 @@ def _decode_credential(message: v1.Credential) -> Credential:
 
 
 def _encode_scope(scope: Scope) -> v1.Scope:
-    limits = scope.constraints.items()
+    limits = {name: limit.to_json() for name, limit in scope.constraints.items()}
     return v1.Scope(
         actions=sorted(scope.actions),
         resource=encode_resource(scope.resource),
-        constraints=[v1.Constraint(name=name, limit=json_text(limit.to_json())) for name, limit in limits],
+        constraints=json_text(limits) if limits else "",
         audience=scope.audience,
     )
 
 
 def _decode_scope(message: v1.Scope) -> Scope:
+    limits = json.loads(message.constraints) if message.constraints else {}
     return Scope(
         actions=frozenset(message.actions),
         resource=decode_resource(message.resource),
-        constraints={each.name: constraint_from_json(json.loads(each.limit)) for each in message.constraints},
+        constraints={name: constraint_from_json(limit) for name, limit in limits.items()},
         audience=message.audience,
     )

@@ -59,10 +59,16 @@ async def discard(writer: asyncio.StreamWriter) -> None:
     if task is not None and task.cancelling():
         writer.transport.abort()
     writer.close()
-    with contextlib.suppress(OSError, TimeoutError):
+    try:
         async with asyncio.timeout(LINGER_SECONDS):
             await writer.wait_closed()
-    writer.transport.abort()
+    except TimeoutError:
+        writer.transport.abort()
+    except asyncio.CancelledError:
+        writer.transport.abort()
+        raise
+    except OSError:
+        pass  # the connection broke, so it is closed
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Carried:

@@ -7,69 +7,22 @@ Whatever refuses an intent on the way, the refusal is an item of the same transa
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from broker.audit.event import Caller, CredentialGranted, CredentialReissued, Decided, Entry, ExchangeRefused
+from broker.audit.entry import Entry
+from broker.audit.event import Decided
 from broker.credential.grant import Grant, expiry
 from broker.credential.token import Credential
 from broker.errors import Reason, Refusal
-from broker.intent import Intent
 from broker.operations.attempt import ActivePolicy, Clock, NewId
 from broker.operations.calls import ExchangeAnswer, ExchangeCall
 from broker.operations.gate import Gate
-from broker.operations.record import Recorder, caller_of, commit, source_of
+from broker.operations.record import Recorder, commit, source_of
 from broker.operations.status_indexes import StatusIndexes
+from broker.operations.work import Work, granting, guards_of, refusing, reissuing
 from broker.policy.decide import decide
 from broker.policy.decision import Deny, Hold, Permit, Question
-from broker.store.interface import (
-    ActivePolicy as StillActive,
-)
-from broker.store.interface import (
-    AddGrant,
-    Answer,
-    Committed,
-    Guard,
-    Item,
-    NotRevoked,
-    RequestUnused,
-    StoreUnavailable,
-    TaskAlive,
-)
+from broker.store.interface import AddGrant, Answer, Committed, Item, StoreUnavailable
 from broker.svid.principal import Principal
-from broker.task import Task
-
-
-@dataclass(slots=True, kw_only=True)
-class _Work:
-    """One intent on its way; filled in from step to step."""
-
-    call: ExchangeCall
-    now: datetime
-    principal: Principal | None = None
-    task: Task | None = None
-    tenant: str = ""
-    decided: Decided | None = None
-    credential: Credential | None = None
-    transaction: str = ""
-    reissued: bool = False
-    refusal: Refusal | None = None
-
-    @property
-    def intent(self) -> Intent:
-        """The intent; only asked for where there is one."""
-        if isinstance(self.call.intent, Refusal):
-            raise self.call.intent
-        return self.call.intent
-
-    @property
-    def agent(self) -> str:
-        """The caller's SPIFFE ID; empty when it could not be verified."""
-        return str(self.principal.spiffe_id) if self.principal else ""
-
-    @property
-    def caller(self) -> Caller:
-        """How events name the caller."""
-        return caller_of(self.call.context, self.principal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +37,7 @@ class Exchange:
         mint: signs a grant; raises Refusal SIGNING_UNAVAILABLE.
         clock: the time, UTC.
         new_id: makes an id from its prefix.
+        report: told of a defect, for the log.
 
     """
 
@@ -94,6 +48,7 @@ class Exchange:
     mint: Callable[[Grant, str], Credential]
     clock: Clock
     new_id: NewId
+    report: Callable[[Exception], None]
 
     def __call__(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
         """Return one answer a call, in their order. A request id that stands twice waits for its first."""
@@ -107,12 +62,12 @@ class Exchange:
 
     def _exchange(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
         now = self.clock()
-        group = [_Work(call=call, now=now, transaction=self.new_id("txn")) for call in calls]
+        group = [Work(call=call, now=now, transaction=self.new_id("txn")) for call in calls]
         steps = (self._identify, self._find_task, self._find_earlier, self._decide)
         try:
             for step in steps:
                 for work in group:
-                    _take(step, work)
+                    self._take(step, work)
             committed = commit(self.recorder.store, [self._item(work) for work in group])
         except StoreUnavailable:
             return [Refusal(Reason.AUDIT_UNAVAILABLE) for _ in group]
@@ -121,14 +76,14 @@ class Exchange:
         return [_answer(work, answer) for work, answer in zip(group, committed, strict=True)]
 
     # a. Who asks: X.509-SVID, on every intent. A malformed intent is refused only now, in its caller's name.
-    def _identify(self, work: _Work) -> None:
+    def _identify(self, work: Work) -> None:
         work.principal = self.gate.identify(work.call.context.evidence, work.now)
         self.gate.admit(work.principal)
         if isinstance(work.call.intent, Refusal):
             raise work.call.intent
 
     # b. In which task. The tenant is the task's; without a task policy takes the agent's only one.
-    def _find_task(self, work: _Work) -> None:
+    def _find_task(self, work: Work) -> None:
         if not work.intent.task:
             agent = self.policy().agent(work.agent)
             work.tenant = agent.tenants[0] if agent and len(agent.tenants) == 1 else ""
@@ -145,7 +100,7 @@ class Exchange:
             raise Refusal(Reason.PURPOSE_REFUSED, "the task was begun for another purpose")
 
     # A lost reply asked again: the same intent with the same leaf gets the same credential, signed again.
-    def _find_earlier(self, work: _Work) -> None:
+    def _find_earlier(self, work: Work) -> None:
         if not work.call.request_id or work.principal is None:
             return
         earlier = self.recorder.store.grant_of_request(work.agent, work.call.request_id)
@@ -158,7 +113,7 @@ class Exchange:
         work.credential = self.mint(earlier, "")
 
     # c. May they: the one decision of the bundle that is active now.
-    def _decide(self, work: _Work) -> None:
+    def _decide(self, work: Work) -> None:
         if work.credential is not None or work.principal is None:
             return
         policy = self.policy()
@@ -179,7 +134,7 @@ class Exchange:
                 work.credential = self._credential(work, work.principal, decision, decided)
 
     # d. and e. What they get and until when: the minimum of every bound; signed outside any transaction.
-    def _credential(self, work: _Work, principal: Principal, permit: Permit, decided: Decided) -> Credential:
+    def _credential(self, work: Work, principal: Principal, permit: Permit, decided: Decided) -> Credential:
         terms = permit.terms
         grant = Grant(
             credential_id=self.new_id("cred"),
@@ -204,33 +159,34 @@ class Exchange:
         return self.mint(grant, decided.id)
 
     # f. One item a call: its guards, its grant and its event, or its refusal.
-    def _item(self, work: _Work) -> Item:
+    def _item(self, work: Work) -> Item:
         if work.refusal is not None or work.credential is None:
             refused = self._refused(work, work.refusal or Refusal(Reason.INTERNAL))
             return Item(accepted=(lambda _: refused) if refused else None)
-        granted = self.recorder.entry(_reissue(work) if work.reissued else _granting(work))
+        granted = self.recorder.entry(reissuing(work) if work.reissued else granting(work))
         return Item(
-            guards=tuple(_guards(work)),
+            guards=tuple(guards_of(work)),
             writes=() if work.reissued else (AddGrant(grant=work.credential.grant, request_id=work.call.request_id),),
             accepted=lambda _: granted,
             refused=lambda reason: self._refused(work, Refusal(reason)),
         )
 
-    def _refused(self, work: _Work, refusal: Refusal) -> Entry | None:
-        intent = None if isinstance(work.call.intent, Refusal) else work.call.intent
-        event = ExchangeRefused(
-            at=work.now,
-            caller=work.caller,
-            intent=intent.canonical_object() if intent else {},
-            intent_digest=intent.digest() if intent else "",
-            decided=work.decided,
-            tenant=work.tenant,
-            task=intent.task if intent else "",
-            transaction=work.transaction,
-            reason=refusal.reason.name,
-            detail=refusal.detail,
-        )
-        return self.recorder.refusal(event, source_of(work.caller), refusal.reason.name)
+    def _refused(self, work: Work, refusal: Refusal) -> Entry | None:
+        return self.recorder.refusal(refusing(work, refusal), source_of(work.caller), refusal.reason.name)
+
+    def _take(self, step: Callable[[Work], None], work: Work) -> None:
+        """Take one step of one call, unless an earlier one refused it. A defect is this call's own, not its group's."""
+        if work.refusal is not None:
+            return
+        try:
+            step(work)
+        except Refusal as refusal:
+            work.refusal = refusal
+        except StoreUnavailable:
+            raise
+        except Exception as defect:  # noqa: BLE001  # whatever it is, the neighbours are served
+            self.report(defect)
+            work.refusal = Refusal(Reason.INTERNAL)
 
 
 def _without_repeats(
@@ -247,77 +203,8 @@ def _without_repeats(
     return group, repeats
 
 
-def _take(step: Callable[[_Work], None], work: _Work) -> None:
-    """Take one step of one call, unless an earlier one refused it."""
-    if work.refusal is None:
-        try:
-            step(work)
-        except Refusal as refusal:
-            work.refusal = refusal
-
-
-def _guards(work: _Work) -> Sequence[Guard]:
-    """What must still hold inside the transaction: what was read outside it may have changed."""
-    grant = work.credential.grant if work.credential else None
-    if grant is None:
-        return ()
-    guards: list[Guard] = [
-        NotRevoked(
-            agent=grant.agent,
-            tenant=grant.tenant,
-            task=grant.task,
-            policy_ids=grant.policy_ids,
-            credential_id=grant.credential_id,
-        ),
-    ]
-    if work.task is not None:
-        guards.append(TaskAlive(task=work.task.id, agent=grant.agent, now=work.now))
-    if work.decided is not None:
-        guards.append(StillActive(digest=work.decided.bundle))
-    if work.call.request_id and not work.reissued:
-        guards.append(RequestUnused(agent=grant.agent, request_id=work.call.request_id))
-    return guards
-
-
-def _granting(work: _Work) -> CredentialGranted:
-    credential, decided = work.credential, work.decided
-    assert credential is not None and decided is not None  # noqa: PT018, S101
-    grant = credential.grant
-    return CredentialGranted(
-        at=work.now,
-        caller=work.caller,
-        intent=work.intent.canonical_object(),
-        intent_digest=grant.intent_digest,
-        decided=decided,
-        tenant=grant.tenant,
-        task=grant.task,
-        transaction=grant.transaction_id,
-        credential=grant.credential_id,
-        token_digest=credential.token.digest(),
-        audience=grant.scope.audience,
-        status_index=grant.status_index,
-        expires_at=grant.expires_at,
-    )
-
-
-def _reissue(work: _Work) -> CredentialReissued:
-    credential = work.credential
-    assert credential is not None  # noqa: S101
-    grant = credential.grant
-    return CredentialReissued(
-        at=work.now,
-        caller=work.caller,
-        intent_digest=grant.intent_digest,
-        tenant=grant.tenant,
-        task=grant.task,
-        transaction=grant.transaction_id,
-        credential=grant.credential_id,
-        token_digest=credential.token.digest(),
-    )
-
-
 # g. Only now, after the commit, the credentials are handed out.
-def _answer(work: _Work, committed: Answer) -> ExchangeAnswer:
+def _answer(work: Work, committed: Answer) -> ExchangeAnswer:
     if work.refusal is not None:
         return work.refusal
     if isinstance(committed, Committed) and work.credential is not None:

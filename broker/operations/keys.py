@@ -71,9 +71,16 @@ class Keys:
         """
         ring = self._ring or KeyRing(keys=tuple(_ring_key(stored) for stored in self.recorder.store.keys()))  # noqa: SIM118  # a method of ours
         now = self.clock()
-        moved = [self._carry_out(change, now) for change in plan(ring, now, self.settings)]
+        changes = plan(ring, now, self.settings)
+        moved = [self._carry_out(change, now) for change in changes]
         if moved:
-            commit(self.recorder.store, [self._item(key, now) for key in moved])
+            try:
+                commit(self.recorder.store, [self._item(key, now) for key in moved])
+            except Refusal:
+                for change, key in zip(changes, moved, strict=True):
+                    if isinstance(change, Make):
+                        self.private.forget(key.kid)
+                raise
         for key in moved:
             ring = ring.with_key(key)
         changed = bool(moved) or self._ring is None

@@ -8,6 +8,7 @@ from broker.errors import Reason, Refusal
 from broker.operations.attempt import Attempt, Clock, Visit
 from broker.operations.calls import BeginTaskCall, Ended, EndTaskCall
 from broker.operations.record import Recorder, commit, position_of, ranges_by_audience
+from broker.policy.decide import resolve_tenant
 from broker.policy.decision import Target, TargetKind
 from broker.store.interface import AddTask, Effects, EndTask, Guard, Item, NotRevoked, TaskAlive, TaskOpen
 from broker.task import Task
@@ -34,11 +35,7 @@ class BeginTask:
             raise Refusal(Reason.AGENT_WITHOUT_OWNER)
         if call.purpose not in agent.purposes:
             raise Refusal(Reason.PURPOSE_REFUSED)
-        tenant = call.tenant or (agent.tenants[0] if len(agent.tenants) == 1 else "")
-        if not tenant:
-            raise Refusal(Reason.TENANT_REQUIRED)
-        if tenant not in agent.tenants:
-            raise Refusal(Reason.TENANT_REFUSED)
+        tenant = resolve_tenant(agent, call.tenant)
         decided = self.attempt.allowed(
             visit, "broker.task.begin", Target(kind=TargetKind.AGENT, id=agent_id, tenant=tenant)
         )

@@ -62,22 +62,24 @@ class Follow:
         """
         now = asyncio.get_running_loop().time
         cursor, opening = reader.cursor, True
-        covered: int | None = None
+        held: int | None = None  # where a page began that was not sent; the next message covers it
+        reached: int | None = None
         end: int | None = None
         due = now()
         while True:
             seen, asked = self.hub.version, now()
             found = await self._page(call, reader, cursor, opening)
             page = found.page
-            covered = page.start if covered is None else covered
+            if held is None or page.start != reached:  # a gap is the issuer's to explain, not ours to cover up
+                held = page.start
             end = page.size if end is None else end
             finished = not reader.forever and page.stop >= end
             if finished or opening or reader.has_news(found) or now() >= due:
-                await call.write(reader.encode(found, covered))
-                covered, due = page.stop, now() + self.reception.limits.heartbeat
+                await call.write(reader.encode(found, held))
+                held, due = None, now() + self.reception.limits.heartbeat
             if finished:
                 return
-            cursor, opening = page.cursor, False
+            cursor, reached, opening = page.cursor, page.stop, False
             if not page.start < page.stop < page.size:
                 await self._pause(seen, until=min(due, now() + self._left(page.valid_until)), asked=asked)
 

@@ -100,7 +100,8 @@ class Child:
             except BlockingIOError:
                 break
             except ConnectionError:
-                message = b""
+                # Told once, when it ended with a message of ours unread; what it had said comes after that.
+                continue
             if not message:
                 # It has closed its end, or ended; reaping tells which.
                 self._close_control()

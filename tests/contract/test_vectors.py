@@ -57,12 +57,18 @@ def test_the_second_program_shares_nothing_with_the_broker() -> None:
     sources = sorted((VECTORS / "make").iterdir())
     assert {path.suffix for path in sources} == {".go", ".mod"}
     assert "require" not in (VECTORS / "make" / "go.mod").read_text(), "the standard library only"
-    blocks = [
-        re.findall(r"^import (.+?)\n(?=\n)", each.read_text(), re.M | re.S) for each in sources if each.suffix == ".go"
-    ]
+    code = [path.read_text() for path in sources if path.suffix == ".go"]
+    blocks = [re.findall(r"^import (.+?)\n(?=\n)", text, re.MULTILINE | re.DOTALL) for text in code]
     imported = {path for block in blocks for path in re.findall('"(.+?)"', "".join(block))}
     assert {"crypto/sha256", "strings"} <= imported
     assert not [path for path in imported if "." in path.partition("/")[0]], "a host's name: not the standard library"
+
+
+def test_every_file_of_vectors_names_the_page_that_it_freezes() -> None:
+    root, index = VECTORS.parent.parent, (VECTORS.parent.parent / "docs" / "formats" / "README.md").read_text()
+    for name, content in FILES.items():
+        assert (root / content["format"]).is_file(), f"{name}: {content['format']} is missing"
+        assert f"`{name}.json`" in index
 
 
 # --- reasons -------------------------------------------------------------------------------------------------------

@@ -128,8 +128,8 @@ def test_a_token_of_the_second_program_is_accepted(vector: dict[str, Any]) -> No
         now=NOW,
     )
     grant = grant_of(vector["grant"])
-    shared = "credential_id agent tenant task transaction_id scope intent_digest thumbprint status_index".split()
-    shared += "issued_at expires_at use".split()
+    shared = ["credential_id", "agent", "tenant", "task", "transaction_id", "scope", "intent_digest", "thumbprint"]
+    shared += ["status_index", "issued_at", "expires_at", "use"]
     assert {name: getattr(token, name) for name in shared} == {name: getattr(grant, name) for name in shared}
 
 

@@ -94,7 +94,8 @@ async def test_a_rotation_is_taken_over_and_announced(agent: WorkloadApi) -> Non
     before, trust = source.identity(), source.bundles()
     second = HOME.svid("/broker")
     agent.give_svid(second, HOME)
-    await until(lambda: source.identity().certificate_chain == second.leaf_pem)
+    await until(lambda: announced)
+    assert source.identity().certificate_chain == second.leaf_pem
     assert announced == [source.identity().thumbprint] != [before.thumbprint]
     assert source.bundles() is trust, "the same authorities are the same epoch"
     source.close()

@@ -13,6 +13,7 @@ import pytest
 from broker.credential.token import Credential
 from broker.errors import Reason, Refusal
 from broker.intent import Level, Resource
+from broker.operations import exchange as operation
 from broker.operations.calls import AuditEvent
 from tests.operations.world import COURIER, ORDERS, SHARED, SUPPORT, WHOLESALE, World
 from tests.polling import eventually
@@ -235,3 +236,20 @@ async def test_refusals_over_the_rate_are_counted(world: World) -> None:
     world.time.ahead = timedelta(seconds=2)
     suppressed = await eventually(lambda: world.events(kinds=("refusals.suppressed",)))
     assert [shown(event)["count"] for event in suppressed] == [30]
+
+
+async def test_a_defect_met_by_one_intent_is_not_its_neighbours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = operation.decide
+
+    def defective(policy: Any, question: Any) -> Any:
+        if question.intent.resource.id == "666":
+            raise ZeroDivisionError
+        return genuine(policy, question)
+
+    monkeypatch.setattr(operation, "decide", defective)
+    answers = await world.issuer.exchange([world.call(), world.call(resource="order/666"), world.call()])
+    assert [type(answer) for answer in answers] == [Credential, Refusal, Credential]
+    assert isinstance(answers[1], Refusal)
+    assert answers[1].reason is Reason.INTERNAL
+    (event,) = await world.events(kinds=("exchange.refused",))
+    assert shown(event)["reason"] == "INTERNAL"

@@ -934,32 +934,6 @@ class StateCall(_message.Message):
 Global___StateCall: _TypeAlias = StateCall  # noqa: Y015
 
 @_typing.final
-class Constraint(_message.Message):
-    """What a parameter must be."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    LIMIT_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """The parameter's name."""
-    limit: _builtins.str
-    """As in authorization_details: a JSON list of allowed values, or {"min": n, "max": n}, as text."""
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        limit: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "name", b"name"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Constraint: _TypeAlias = Constraint  # noqa: Y015
-
-@_typing.final
 class Scope(_message.Message):
     """What a credential covers."""
 
@@ -969,6 +943,10 @@ class Scope(_message.Message):
     RESOURCE_FIELD_NUMBER: _builtins.int
     CONSTRAINTS_FIELD_NUMBER: _builtins.int
     AUDIENCE_FIELD_NUMBER: _builtins.int
+    constraints: _builtins.str
+    """Constraints, as one JSON object as text: parameter name to a list of allowed values, or {"min": n, "max": n}.
+    Empty: {}.
+    """
     audience: _builtins.str
     """SPIFFE ID of the one service."""
     @_builtins.property
@@ -979,16 +957,12 @@ class Scope(_message.Message):
     def resource(self) -> Global___Resource:
         """The resource or set."""
 
-    @_builtins.property
-    def constraints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Constraint]:
-        """Constraints, one a parameter."""
-
     def __init__(
         self,
         *,
         actions: _abc.Iterable[_builtins.str] | None = ...,
         resource: Global___Resource | None = ...,
-        constraints: _abc.Iterable[Global___Constraint] | None = ...,
+        constraints: _builtins.str = ...,
         audience: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015

@@ -1,0 +1,127 @@
+"""One intent on its way through an exchange, and what is written of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from broker.audit.event import Caller, CredentialGranted, CredentialReissued, Decided, ExchangeRefused
+from broker.credential.token import Credential
+from broker.errors import Refusal
+from broker.intent import Intent
+from broker.operations.calls import ExchangeCall
+from broker.operations.record import caller_of
+from broker.store.interface import ActivePolicy, Guard, NotRevoked, RequestUnused, TaskAlive
+from broker.svid.principal import Principal
+from broker.task import Task
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """One intent on its way; filled in from step to step."""
+
+    call: ExchangeCall
+    now: datetime
+    principal: Principal | None = None
+    task: Task | None = None
+    tenant: str = ""
+    decided: Decided | None = None
+    credential: Credential | None = None
+    transaction: str = ""
+    reissued: bool = False
+    refusal: Refusal | None = None
+
+    @property
+    def intent(self) -> Intent:
+        """The intent; only asked for where there is one."""
+        if isinstance(self.call.intent, Refusal):
+            raise self.call.intent
+        return self.call.intent
+
+    @property
+    def agent(self) -> str:
+        """The caller's SPIFFE ID; empty when it could not be verified."""
+        return str(self.principal.spiffe_id) if self.principal else ""
+
+    @property
+    def caller(self) -> Caller:
+        """How events name the caller."""
+        return caller_of(self.call.context, self.principal)
+
+
+def guards_of(work: Work) -> Sequence[Guard]:
+    """What must still hold inside the transaction: what was read outside it may have changed."""
+    grant = work.credential.grant if work.credential else None
+    if grant is None:
+        return ()
+    guards: list[Guard] = [
+        NotRevoked(
+            agent=grant.agent,
+            tenant=grant.tenant,
+            task=grant.task,
+            policy_ids=grant.policy_ids,
+            credential_id=grant.credential_id,
+        ),
+    ]
+    if work.task is not None:
+        guards.append(TaskAlive(task=work.task.id, agent=grant.agent, now=work.now))
+    if work.decided is not None:
+        guards.append(ActivePolicy(digest=work.decided.bundle))
+    if work.call.request_id and not work.reissued:
+        guards.append(RequestUnused(agent=grant.agent, request_id=work.call.request_id))
+    return guards
+
+
+def granting(work: Work) -> CredentialGranted:
+    """Return the event of a permitted intent."""
+    credential, decided = work.credential, work.decided
+    assert credential is not None and decided is not None  # noqa: PT018, S101
+    grant = credential.grant
+    return CredentialGranted(
+        at=work.now,
+        caller=work.caller,
+        intent=work.intent.canonical_object(),
+        intent_digest=grant.intent_digest,
+        decided=decided,
+        tenant=grant.tenant,
+        task=grant.task,
+        transaction=grant.transaction_id,
+        credential=grant.credential_id,
+        token_digest=credential.token.digest(),
+        audience=grant.scope.audience,
+        status_index=grant.status_index,
+        expires_at=grant.expires_at,
+    )
+
+
+def reissuing(work: Work) -> CredentialReissued:
+    """Return the event of a lost reply that is given again."""
+    credential = work.credential
+    assert credential is not None  # noqa: S101
+    grant = credential.grant
+    return CredentialReissued(
+        at=work.now,
+        caller=work.caller,
+        intent_digest=grant.intent_digest,
+        tenant=grant.tenant,
+        task=grant.task,
+        transaction=grant.transaction_id,
+        credential=grant.credential_id,
+        token_digest=credential.token.digest(),
+    )
+
+
+def refusing(work: Work, refusal: Refusal) -> ExchangeRefused:
+    """Return the event of a refused intent; what could not be understood is not in it."""
+    intent = None if isinstance(work.call.intent, Refusal) else work.call.intent
+    return ExchangeRefused(
+        at=work.now,
+        caller=work.caller,
+        intent=intent.canonical_object() if intent else {},
+        intent_digest=intent.digest() if intent else "",
+        decided=work.decided,
+        tenant=work.tenant,
+        task=intent.task if intent else "",
+        transaction=work.transaction,
+        reason=refusal.reason.name,
+        detail=refusal.detail,
+    )

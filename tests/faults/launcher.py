@@ -1,0 +1,184 @@
+"""`broker`, started so that it can be made to fail: `python -m tests.faults.launcher serve ...`.
+
+The commands are the real ones and so is everything they compose; around a few functions stand kill points, and the
+store's connection can be told to fail. Nothing of this is in the product.
+"""
+
+import asyncio
+import functools
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.faults.points import Orders, Point
+
+FOLDER_VARIABLE = "FAULTS_FOLDER"
+READ_ONLY, IO_ERROR, IO_ERROR_AFTER = "read-only", "I/O error", "I/O error after the commit"
+
+_OF_EVENT = {
+    "credential.granted": "exchange",
+    "revocation.made": "revoke",
+    "task.begun": "begin_task",
+    "task.ended": "end_task",
+}
+_OF_WRITE = {"AddGrant": "exchange", "AddRevocation": "revoke", "AddTask": "begin_task", "EndTask": "end_task"}
+_OF_ACTION = {"broker.revoke": "revoke", "broker.task.begin": "begin_task", "broker.task.end": "end_task"}
+_OF_RESPONSE = {
+    "ExchangeResponse": "exchange",
+    "RevokeResponse": "revoke",
+    "BeginTaskResponse": "begin_task",
+    "EndTaskResponse": "end_task",
+}
+VERBS = tuple(_OF_WRITE.values())
+
+
+def wrap(
+    owner: Any,
+    name: str,
+    *,
+    before: Callable[..., object] | None = None,
+    after: Callable[..., object] | None = None,
+) -> None:
+    """Call `before` with the arguments of a function first, and `after` with its answer and its arguments."""
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        if before is not None:
+            before(*args, **kwargs)
+        answer = original(*args, **kwargs)
+        if after is not None:
+            after(answer, *args, **kwargs)
+        return answer
+
+    @functools.wraps(original)
+    async def waiting(*args: Any, **kwargs: Any) -> Any:
+        if before is not None:
+            before(*args, **kwargs)
+        answer = await original(*args, **kwargs)
+        if after is not None:
+            after(answer, *args, **kwargs)
+        return answer
+
+    setattr(owner, name, waiting if asyncio.iscoroutinefunction(original) else plain)
+
+
+def put_points_in_the_door(orders: Orders) -> None:
+    """Put kill points between the bytes and the port."""
+    from broker.server import reception  # noqa: PLC0415 -- each process loads its own half
+
+    wrap(
+        reception.Reception,
+        "ask",
+        before=lambda _, call, __: orders.at(Point.DOOR_RECEIVED, call.method.operation),
+        after=lambda _, __, call, ___: orders.at(Point.DOOR_ANSWERED, call.method.operation),
+    )
+    wrap(
+        reception,
+        "_serialise",
+        after=lambda _, message: orders.at(Point.DOOR_ENCODED, _OF_RESPONSE.get(type(message).__name__, "")),
+    )
+
+
+def put_points_in_the_issuer(orders: Orders) -> None:
+    """Put kill points between the link and the store."""
+    from broker.issuer import local, server  # noqa: PLC0415 -- each process loads its own half
+    from broker.operations import attempt, exchange  # noqa: PLC0415
+    from broker.store.sqlite import SqliteStore, log, writes  # noqa: PLC0415
+
+    for verb in VERBS:
+        wrap(local.LocalIssuer, verb, before=lambda *_, verb=verb: orders.at(Point.ISSUER_RECEIVED, verb))
+    wrap(exchange.Exchange, "_identify", after=lambda *_: orders.at(Point.IDENTIFIED, "exchange"))
+    wrap(exchange, "decide", after=lambda *_: orders.at(Point.DECIDED, "exchange"))
+    wrap(
+        attempt.Attempt,
+        "allowed",
+        after=lambda _, __, ___, action, ____: orders.at(Point.DECIDED, _OF_ACTION.get(action, "")),
+    )
+    wrap(exchange.Exchange, "_credential", after=lambda *_: orders.at(Point.SIGNED, "exchange"))
+
+    def written(_: object, __: object, done: Sequence[object], ___: object) -> None:
+        for write in done:
+            orders.at(Point.HALF_WRITTEN, _OF_WRITE.get(type(write).__name__, ""))
+
+    wrap(writes, "apply", after=written)
+    group: list[str] = []
+
+    def appended(_: object, __: object, ___: object, entries: Sequence[Any]) -> None:
+        group[:] = {_OF_EVENT.get(json.loads(entry.content)["type"], "") for entry in entries}
+        for verb in group:
+            orders.at(Point.BEFORE_COMMIT, verb)
+
+    def committed(*_: object) -> None:
+        for verb in group:
+            orders.at(Point.AFTER_COMMIT, verb)
+
+    wrap(log, "append", after=appended)
+    wrap(SqliteStore, "commit", before=lambda *_: group.clear(), after=committed)
+    wrap(
+        server._Link,
+        "_answer",
+        after=lambda _, __, frame: orders.at(Point.BEFORE_ANSWER, frame.WhichOneof("body")),
+    )
+
+
+def let_the_store_fail(orders: Orders) -> None:
+    """Make every connection to a store one that fails as ordered."""
+
+    class Failing(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            fault = orders.fault()
+            super().execute(f"PRAGMA query_only = {'ON' if fault == READ_ONLY else 'OFF'}")
+            if sql == "COMMIT" and fault in (IO_ERROR, IO_ERROR_AFTER):
+                if fault == IO_ERROR_AFTER:
+                    super().execute(sql)
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(sql, parameters)
+
+    sqlite3.connect = functools.partial(sqlite3.connect, factory=Failing)
+
+
+def restart_at_once() -> None:
+    """Start what has died again after 0.1 s each time, so that many deaths fit into one test."""
+    from broker.supervisor import child  # noqa: PLC0415
+
+    child.LONGEST_DELAY = child.FIRST_DELAY  # type: ignore[misc]
+
+
+def start_halves_by_this_module() -> None:
+    """Have the supervisor start the two halves with their kill points."""
+    from broker.cli import serve  # noqa: PLC0415
+
+    original = serve.supervise
+
+    def supervise(config_path: Path | None, **_: object) -> int:
+        argv = [sys.executable, "-m", "tests.faults.launcher"]
+        return original(config_path, argv_for=lambda role: [*argv, f"_{role}"])
+
+    serve.supervise = supervise
+
+
+def main() -> None:
+    """Run one of the broker's commands."""
+    orders = Orders(folder=Path(os.environ[FOLDER_VARIABLE]))
+    role = "embedded" if "--embedded" in sys.argv else sys.argv[1]
+    (orders.folder / f"{role}.pid").write_text(str(os.getpid()))
+    if role in ("_door", "embedded"):
+        put_points_in_the_door(orders)
+    if role in ("_issuer", "embedded"):
+        put_points_in_the_issuer(orders)
+        let_the_store_fail(orders)
+    if role == "serve":
+        restart_at_once()
+        start_halves_by_this_module()
+    from broker.cli import broker  # noqa: PLC0415
+
+    broker.main(prog_name="broker")
+
+
+if __name__ == "__main__":
+    main()
