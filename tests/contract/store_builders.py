@@ -72,7 +72,9 @@ def scope(audience: str = ORDERS) -> Scope:
     )
 
 
-def grant(name: str, *, audience: str = ORDERS, index: int = 0, **changes: Any) -> Grant:  # each member has its own type
+def grant(
+    name: str, *, audience: str = ORDERS, index: int = 0, **changes: Any
+) -> Grant:  # each member has its own type
     """A grant with defaults."""
     members: dict[str, Any] = {
         "credential_id": f"cred_{name}",

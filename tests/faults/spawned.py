@@ -1,7 +1,6 @@
 """A spawned broker on a fake SPIRE, and clients that write down what they are told."""
 
 import asyncio
-import json
 import os
 import random
 import resource
@@ -26,6 +25,7 @@ from broker.credential.token import Token
 from broker.errors import Reason
 from broker.link.identity import Identity, identity_of
 from broker.link.tunnel import Tunnel
+from broker.store.interface import StoreUnavailable
 from broker.store.sqlite import SqliteStore
 from broker.svid.principal import TrustBundles
 from broker.svid.spiffe_id import SpiffeId
@@ -131,7 +131,7 @@ class Client:
 
     async def revoke(self, credential: str, *, deadline: float = DEADLINE) -> str:
         """Revoke one credential; empty when it was acknowledged."""
-        request = revoke_pb2.RevokeRequest(rule=types_rule(credential), reason="a fault")
+        request = revoke_pb2.RevokeRequest(rule=revoke_pb2.RevocationRule(credential_id=credential), reason="a fault")
         answer = await _told(revoke_pb2_grpc.RevocationServiceStub(self.channel).Revoke(request, timeout=deadline))
         if isinstance(answer, str):
             return answer
@@ -168,10 +168,6 @@ class Client:
         self.ledger.key = keys.key_set.checkpoint_key
         self.ledger.notes.append(answer.checkpoint.note)
         return True
-
-
-def types_rule(credential: str) -> revoke_pb2.RevocationRule:
-    return revoke_pb2.RevocationRule(credential_id=credential)
 
 
 async def _told(call: Any) -> Any:
@@ -262,6 +258,10 @@ class Spawned:
             self.process.terminate()
             self._reap()
 
+    async def died(self) -> None:
+        """Wait for the end of the whole broker."""
+        await asyncio.to_thread(self._reap)
+
     def _reap(self) -> None:
         if self.process is not None:
             try:
@@ -275,23 +275,23 @@ class Spawned:
         await asyncio.to_thread(self.stop)
 
         async def opened() -> SqliteStore | None:
-            # After a SIGKILL of the supervisor the kernel may still be ending the half that holds the lock.
-            return SqliteStore(self.database, log_id="", cursor_key=b"")
+            try:
+                return SqliteStore(self.database, log_id="", cursor_key=b"")
+            except StoreUnavailable as problem:
+                # After a SIGKILL of the supervisor the kernel may still be ending the half that holds the lock.
+                if "in use" not in str(problem):
+                    raise
+                return None
 
-        store = await opened()
-        assert store is not None
+        store = await eventually(opened)
         try:
             return self.facts()
         finally:
             store.close()
 
-    def log(self) -> list[dict[str, Any]]:
-        """Return the events' members."""
-        return [json.loads(entry.content) for entry in self.facts().entries]
-
 
 @asynccontextmanager
-async def spawn(folder: Path, *, embedded: bool = False, agents: int = 1) -> AsyncIterator[Spawned]:  # noqa: ARG001
+async def spawn(folder: Path, *, embedded: bool = False) -> AsyncIterator[Spawned]:
     """Start a broker, and end it."""
     domain = TrustDomain()
     api = WorkloadApi(folder / "agent.sock")

@@ -105,6 +105,7 @@ async def check_exchange(broker: Spawned, point: Point) -> None:
     # The run counts only if it hit what it was meant to hit.
     assert committed_and_unanswered(broker, facts) == ({asked.name} if point.committed else set())
     if broker.embedded:
+        await broker.died()
         await broker.serves()
     held = await ask_again(broker, asked.name)
     facts = broker.facts()

@@ -13,8 +13,8 @@ import pytest
 from broker.credential.token import Credential
 from broker.errors import Reason, Refusal
 from broker.intent import Level, Resource
-from broker.operations import exchange as operation
 from broker.operations.calls import AuditEvent
+from broker.policy.decide import decide
 from tests.operations.world import COURIER, ORDERS, SHARED, SUPPORT, WHOLESALE, World
 from tests.polling import eventually
 
@@ -239,14 +239,12 @@ async def test_refusals_over_the_rate_are_counted(world: World) -> None:
 
 
 async def test_a_defect_met_by_one_intent_is_not_its_neighbours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    genuine = operation.decide
-
     def defective(policy: Any, question: Any) -> Any:
         if question.intent.resource.id == "666":
             raise ZeroDivisionError
-        return genuine(policy, question)
+        return decide(policy, question)
 
-    monkeypatch.setattr(operation, "decide", defective)
+    monkeypatch.setattr("broker.operations.exchange.decide", defective)
     answers = await world.issuer.exchange([world.call(), world.call(resource="order/666"), world.call()])
     assert [type(answer) for answer in answers] == [Credential, Refusal, Credential]
     assert isinstance(answers[1], Refusal)

@@ -1,0 +1,149 @@
+"""A store that cannot be written gives nothing, in time, and pretends nothing; work goes on when it can be written."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+
+import pytest
+
+from tests.faults.launcher import IO_ERROR, IO_ERROR_AFTER, READ_ONLY
+from tests.faults.ledger import Held, differences
+from tests.faults.spawned import Spawned, spawn
+from tests.polling import eventually
+
+SLACK = 1.0
+
+
+@contextmanager
+def full(broker: Spawned) -> Iterator[None]:
+    """No file grows any more; what is in the write-ahead log already is checkpointed away by the kernel's leave only."""
+    broker.limit_files(0)
+    try:
+        yield
+    finally:
+        broker.limit_files(-1)
+
+
+def failing(how: str) -> Callable[[Spawned], AbstractContextManager[None]]:
+    @contextmanager
+    def fault(broker: Spawned) -> Iterator[None]:
+        broker.orders.fail_store(how)
+        try:
+            yield
+        finally:
+            broker.orders.fail_store("")
+
+    return fault
+
+
+@contextmanager
+def moved_away(broker: Spawned) -> Iterator[None]:
+    """The file is not where it was: what would be written to it would be gone."""
+    aside = broker.database.rename(broker.database.with_name("aside"))
+    try:
+        yield
+    finally:
+        aside.rename(broker.database)
+
+
+@contextmanager
+def blocked(broker: Spawned) -> Iterator[None]:
+    """Another process holds the file's write lock, and does not let go."""
+    with closing(sqlite3.connect(broker.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+FAULTS = {
+    "disk-full": full,
+    "read-only": failing(READ_ONLY),
+    "io-error": failing(IO_ERROR),
+    "file-moved": moved_away,
+    "blocked": blocked,
+}
+
+
+@pytest.fixture(scope="module")
+async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Spawned]:
+    async with spawn(tmp_path_factory.mktemp("b")) as spawned:
+        yield spawned
+
+
+async def works(broker: Spawned) -> Held:
+    """Ask until there is a credential; nobody mends the broker meanwhile."""
+    name = broker.name("after")
+
+    async def asked() -> Held | None:
+        answer = await broker.agent.exchange(name)
+        return answer if isinstance(answer, Held) else None
+
+    return await eventually(asked, within=30)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_nothing_is_given_and_nothing_pretended_while_nothing_can_be_recorded(
+    broker: Spawned, fault: Callable[[Spawned], AbstractContextManager[None]]
+) -> None:
+    held = await works(broker)
+    processes = {role: broker.pid(role) for role in ("issuer", "door")}
+    before = broker.facts()
+    given = len(broker.ledger.held)
+    requests = [broker.name("refused") for _ in range(6)]
+    with fault(broker):
+        answers = await asyncio.gather(*(broker.agent.exchange(name) for name in requests))
+        revoked = await broker.security.revoke(held.credential)
+        begun = await broker.agent.begin(broker.name("conversation"))
+    # UNKNOWN would mean that the deadline passed first.
+    assert {*answers, revoked, begun[1]} == {"AUDIT_UNAVAILABLE"}
+    assert len(broker.ledger.held) == given
+    again = await works(broker)
+    facts = broker.facts()
+    assert differences(broker.ledger, facts) == []
+    assert not set(requests) & set(facts.granted.values())
+    assert facts.revocations == before.revocations
+    assert held.credential not in facts.revoked
+    assert {role: broker.pid(role) for role in processes} == processes, "it came back by a restart"
+    # Now it is recorded, and in force.
+    assert await broker.security.revoke(again.credential) == ""
+    assert again.credential in broker.facts().revoked
+
+
+async def test_a_caller_with_less_patience_than_the_lock_hears_in_time(broker: Spawned) -> None:
+    await works(broker)
+    given = len(broker.ledger.held)
+    now = asyncio.get_running_loop().time
+    with blocked(broker):
+        begun = now()
+        requests = [broker.name("impatient") for _ in range(4)]
+        answers = await asyncio.gather(*(broker.agent.exchange(name, deadline=0.5) for name in requests))
+        assert set(answers) <= {"ISSUER_UNAVAILABLE", "AUDIT_UNAVAILABLE"}
+        assert now() - begun < 0.5 + SLACK
+        assert await broker.security.revoke("cred_0", deadline=0.5) in ("ISSUER_UNAVAILABLE", "AUDIT_UNAVAILABLE")
+    assert len(broker.ledger.held) == given
+    await works(broker)
+    assert differences(broker.ledger, broker.facts()) == []
+
+
+async def test_a_commit_of_which_nobody_knows_whether_it_happened_gives_nothing_yet(broker: Spawned) -> None:
+    held = await works(broker)
+    name = broker.name("uncertain")
+    with failing(IO_ERROR_AFTER)(broker):
+        assert await broker.agent.exchange(name) == "AUDIT_UNAVAILABLE"
+        assert await broker.security.revoke(held.credential) == "AUDIT_UNAVAILABLE"
+    await works(broker)
+    facts = broker.facts()
+    assert differences(broker.ledger, facts) == []
+    granted = facts.credential_of(name)
+    assert granted is not None
+    # Both stand. The grant is given to whoever asks for it again; the revocation errs on the safe side.
+    again = await broker.agent.exchange(name)
+    assert isinstance(again, Held)
+    assert again.credential == granted
+    assert held.credential in facts.revoked
+
+
+async def test_the_store_opens_again_after_all_of_it(broker: Spawned) -> None:
+    await broker.serves()
+    assert differences(broker.ledger, await broker.reopened()) == []
