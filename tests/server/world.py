@@ -108,7 +108,7 @@ async def open_world(**limits: float) -> AsyncIterator[World]:
 
     issuer = FakeIssuer(authenticator=Authenticator(own_id=BROKER), bundles=domain.bundles(), clock=clock)
     counters, log = Counters(), LogCapture()
-    broker = domain.svid("/broker", dns=(NAME,))
+    broker = domain.svid("/broker", dns=(NAME,), ttl=timedelta(hours=12))
 
     def fetch() -> Any:
         counters.handshake_begun()
