@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 VENV := .venv/bin
-# What `make breaking` compares with: the newest tag, else the last commit.
-AGAINST ?= $(shell git describe --tags --abbrev=0 2>/dev/null || echo HEAD)
+# What `make breaking` compares with: the newest tag, else the commit before the last.
+AGAINST ?= $(shell git describe --tags --abbrev=0 2>/dev/null || git rev-parse --quiet --verify HEAD~1 || echo HEAD)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format generate generate-check breaking requirements spire spire-up spire-down clean

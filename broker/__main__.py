@@ -4,7 +4,7 @@ from broker.cli import broker
 
 
 def main() -> None:
-    """Run the command; exit codes are in docs/cli.md."""
+    """Run the command; its exit codes stand in `broker.cli`."""
     broker.main(prog_name="broker")
 
 

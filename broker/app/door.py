@@ -57,12 +57,21 @@ async def open_door(settings: Settings, identity: IdentitySource, issuer: Issuer
         log=structlog.get_logger("broker.door"),
         new_id=new_id,
         clock=now,
-        limits=Limits(),
+        limits=_limits(settings),
     )
     async with AsyncExitStack() as stack:
         await door.start()
         stack.push_async_callback(door.stop, GRACE_SECONDS)
         yield door
+
+
+def _limits(settings: Settings) -> Limits:
+    configured = settings.limits
+    return Limits(
+        call=configured.call_deadline.total_seconds(),
+        heartbeat=configured.heartbeat.total_seconds(),
+        connection_age=configured.connection_age.total_seconds(),
+    )
 
 
 def serving_as(settings: Settings, door: Door) -> str:

@@ -3,9 +3,33 @@
 import sys
 import traceback
 from collections.abc import MutableMapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
+
+
+class Unfailing:
+    """A stream whose failures end nothing: a full disk under the log must not take the broker with it.
+
+    Args:
+        stream: where lines go; those that it does not take are lost.
+
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or lose, the text."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush as far as it goes."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def configure_logs() -> None:
@@ -20,7 +44,7 @@ def configure_logs() -> None:
             without_values,
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
     )
 

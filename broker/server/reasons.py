@@ -1,4 +1,4 @@
-"""Reasons: the page that lists every refusal, made from the code. `python -m broker.server.reasons > docs/reasons.md`."""
+"""Reasons: the page of every refusal, made from the code: `python -m broker.server.reasons > docs/reasons.md`."""
 
 import sys
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -163,5 +164,6 @@ def describe(status: int) -> str:
 
 
 def say(text: str) -> None:
-    """Tell people what happens, on stderr."""
-    print(f"broker: {text}", file=sys.stderr, flush=True)  # noqa: T201 -- the supervisor has no log of its own
+    """Tell people what happens, on stderr. When nobody can be told, it happens all the same."""
+    with suppress(OSError):
+        print(f"broker: {text}", file=sys.stderr, flush=True)  # noqa: T201 -- the supervisor has no log of its own

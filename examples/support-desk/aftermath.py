@@ -12,7 +12,7 @@ from narrator import Narrator, require
 from stage import ROOT, Stage
 
 # What the log has to tell, in this order: kind of event, reason, policies.
-_STORY: Final = (
+_STORY: Final[tuple[tuple[str, str, list[str]], ...]] = (
     ("broker.started", "", []),
     ("policy.activated", "", []),
     ("credential.granted", "", [READ_POLICY]),

@@ -1,7 +1,7 @@
 """A small agent: before each tool call it declares what it is about to do, and calls with what it is given.
 
-It holds no key and no password: SPIRE tells the broker and the service who it is. It is told what to do a line at a time
-(`lines.py`), as it would be by a language model. `leak` is there so that the demonstration has something to steal.
+It holds no key and no password: SPIRE tells the broker and the service who it is. It is told what to do a line at a
+time (`lines.py`), as it would be by a language model. `leak` is there so that the demonstration has something to steal.
 
 SPIFFE_ENDPOINT_SOCKET says where the SPIRE agent answers, BROKER_ADDRESS and BROKER_ID which broker to ask.
 """
@@ -14,6 +14,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -169,7 +170,7 @@ async def identity() -> dict[str, Any]:
             "spiffe_id": str(own.spiffe_id),
             "not_after": own.not_after.isoformat(),
             "thumbprint": own.thumbprint,
-            "program": os.readlink("/proc/self/exe"),
+            "program": str(Path("/proc/self/exe").readlink()),
             "trusts": sorted(source.bundles().authorities),
         }
     finally:

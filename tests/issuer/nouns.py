@@ -44,7 +44,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=16)
 names = st.from_regex(r"[a-z0-9][a-z0-9._/-]{0,20}", fullmatch=True)
 ids = st.from_regex(r"[a-z]{2,5}_[0-9a-f-]{36}", fullmatch=True)
 task_ids = st.from_regex(r"task_[0-9a-f-]{36}", fullmatch=True)
-spiffe_ids = st.from_regex(r"spiffe://[a-z0-9._-]{1,20}(/[A-Za-z0-9._-]{1,10}){1,3}", fullmatch=True)
+spiffe_ids = st.from_regex(r"spiffe://[a-z0-9]{1,20}(/[A-Za-z0-9]{1,10}){1,3}", fullmatch=True)
 counts = st.integers(0, 2**63)
 times = st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 -- given there
 lifetimes = st.none() | st.timedeltas(timedelta(microseconds=1), timedelta(days=3650))

@@ -1,10 +1,23 @@
-"""A supply of identities that a test replaces at will."""
+"""Sessions whose supply of identities a test replaces at will."""
 
+from typing import Any
+
+from broker.client.channel import Endpoint
+from broker.client.session import Session
 from broker.link.identity import Identity, IdentityUnavailable
 from broker.svid.leaf import thumbprint_of
 from broker.svid.principal import TrustBundles
 from broker.svid.spiffe_id import SpiffeId
+from tests.fakes.issuer import new_ids
 from tests.fakes.trust_domain import Svid, TrustDomain
+from tests.server.world import BROKER, ORDERS, World
+
+INTENT: dict[str, Any] = {
+    "action": "order.read",
+    "resource": ("order", "1234"),
+    "purpose": "support",
+    "audience": ORDERS,
+}
 
 
 def identity_of(svid: Svid) -> Identity:
@@ -34,3 +47,8 @@ class Supply:
     def bundles(self) -> TrustBundles:
         """The domain's bundle."""
         return self.domain.bundles()
+
+
+def session_with(world: World, supply: Supply, *, port: int = 0, broker: str = str(BROKER)) -> Session:
+    endpoint = Endpoint(address=f"127.0.0.1:{port or world.door.port}", spiffe_id=SpiffeId.parse(broker))
+    return Session(supply=supply, broker=endpoint, clock=world.issuer.clock, new_id=new_ids(), deadline=5)

@@ -2,51 +2,16 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import grpc
-import pytest
 
-from broker.errors import Reason, Refusal
 from broker.issuer.port import AuditPageCall
-from broker.v1 import audit_pb2, audit_pb2_grpc, revoke_pb2, revoke_pb2_grpc
+from broker.v1 import audit_pb2
 from tests.fakes.issuer import PAGE
-from tests.server.world import World, ended, open_world, settled, tasks, told, until
+from tests.server.listener import audit, revocations
+from tests.server.world import World, open_world, settled
 
 AUDIT = "/broker.v1.AuditService/SubscribeAudit"
-
-
-class Listener:
-    """A stream under test."""
-
-    def __init__(self, call: Any) -> None:
-        self.call = call
-
-    async def hear(self) -> Any:
-        async with asyncio.timeout(15):
-            heard = await self.call.read()
-        assert heard is not grpc.aio.EOF
-        return heard
-
-    async def news(self) -> Any:
-        """The next message that is more than a heartbeat."""
-        while True:
-            heard = await self.hear()
-            if getattr(heard, "events", None) or getattr(heard, "revoked", None):
-                return heard
-
-    async def end(self) -> grpc.aio.AioRpcError:
-        return await ended(self.call)
-
-
-def audit(world: World, channel: grpc.aio.Channel | None = None, **wanted: Any) -> Listener:
-    asked = audit_pb2.SubscribeAuditRequest(**({"follow": True} | wanted))
-    return Listener(audit_pb2_grpc.AuditServiceStub(channel or world.channel()).SubscribeAudit(asked))
-
-
-def revocations(world: World, cursor: str = "") -> Listener:
-    asked = revoke_pb2.SubscribeRevocationsRequest(cursor=cursor)
-    return Listener(revoke_pb2_grpc.RevocationServiceStub(world.channel()).SubscribeRevocations(asked))
 
 
 async def test_the_log_comes_whole_in_order_and_without_gaps(world: World) -> None:
@@ -213,98 +178,3 @@ async def test_a_stalled_reader_does_not_make_the_door_read_ahead(world: World) 
     await stalled.hear()
     await settled(lambda: world.issuer.pages)
     assert world.issuer.pages < 100  # of 500
-
-
-async def test_it_ends_when_the_svid_does() -> None:
-    async with open_world(heartbeat=3600) as world:
-        world.agent = world.domain.svid("/agent", ttl=timedelta(seconds=3))
-        await world.issuer.append(2)
-        listeners = [audit(world), revocations(world)]
-        for listener in listeners:
-            await listener.hear()
-        for listener in listeners:
-            answer = told(await listener.end())
-            assert (answer.code, answer.reason) == (grpc.StatusCode.UNAUTHENTICATED, "SVID_EXPIRED")
-        assert timedelta() <= datetime.now(UTC) - world.agent.leaf.not_valid_after_utc < timedelta(seconds=2)
-
-
-async def test_it_ends_when_the_reader_may_no_longer_read() -> None:
-    """The heartbeat would do it too; the change does it at once."""
-    async with open_world(heartbeat=3600) as world:
-        listener = audit(world)
-        await listener.hear()
-        world.issuer.refusal = Refusal(Reason.STREAM_REFUSED, policy_ids=("p",))
-        await world.issuer.change_authority()
-        answer = told(await listener.end())
-        assert (answer.code, answer.reason) == (grpc.StatusCode.PERMISSION_DENIED, "STREAM_REFUSED")
-
-
-CURSORS = [Reason.CURSOR_TAMPERED, Reason.CURSOR_FOREIGN, Reason.CURSOR_FROM_THE_FUTURE, Reason.CURSOR_TOO_OLD]
-
-
-@pytest.mark.parametrize("reason", CURSORS, ids=lambda reason: reason.name)
-async def test_a_bad_cursor_is_an_error_and_never_a_jump(world: World, reason: Reason) -> None:
-    world.issuer.refusal = Refusal(reason)
-    answer = told(await revocations(world, cursor="x").end())
-    assert (answer.code, answer.reason) == (grpc.StatusCode.OUT_OF_RANGE, reason.name)
-
-
-async def test_an_overlong_cursor_is_refused_before_it_is_looked_at(world: World) -> None:
-    answer = told(await audit(world, cursor="c" * 1025).end())
-    assert (answer.reason, answer.metadata["detail"]) == ("REQUEST_INVALID", "cursor: string.max_bytes")
-    assert [one.operation for one in world.issuer.refused] == ["subscribe_audit"]
-
-
-async def test_the_hub_comes_back_when_the_issuer_does() -> None:
-    async with open_world(heartbeat=3600) as world:
-        listener = audit(world)
-        await listener.hear()
-        await world.issuer.leave()
-        await until(lambda: world.issuer.feeds >= 2)
-        world.issuer.away = False
-        await world.issuer.append()
-        assert (await listener.news()).events  # the same stream: nothing told it that the issuer was gone
-
-
-async def test_a_stream_ends_with_a_reason_when_the_issuer_stays_away(world: World) -> None:
-    listener = audit(world)
-    await listener.hear()
-    await world.issuer.leave()
-    answer = told(await listener.end())
-    assert (answer.code, answer.reason) == (grpc.StatusCode.UNAVAILABLE, "ISSUER_UNAVAILABLE")
-
-
-async def test_one_feed_serves_all_streams(world: World) -> None:
-    listeners = [audit(world) for _ in range(20)]
-    for listener in listeners:
-        await listener.hear()
-    await world.issuer.append()
-    for listener in listeners:
-        assert len((await listener.news()).events) == 1
-    assert world.issuer.feeds == 1
-
-
-async def test_readers_that_go_away_leave_no_task(world: World) -> None:
-    channel = world.channel()
-    warm = audit(world, channel, follow=False)
-    await warm.hear()
-    assert await warm.call.read() is grpc.aio.EOF
-    before = tasks()
-    listeners = [audit(world, channel) for _ in range(10)]
-    for listener in listeners:
-        await listener.hear()
-    for listener in listeners:
-        listener.call.cancel()
-    await until(lambda: world.counters.calls.get(f"{AUDIT} CANCELLED") == 10)
-    await until(lambda: not tasks() - before)
-
-
-async def test_many_streams_wake_within_the_limit_of_pages() -> None:
-    """Pages wait for one another and are never refused as too many."""
-    async with open_world(heartbeat=3600, pages=2, calls=4) as world:
-        listeners = [audit(world) for _ in range(30)]
-        for listener in listeners:
-            await listener.hear()
-        await world.issuer.append()
-        for listener in listeners:
-            assert len((await listener.news()).events) == 1

@@ -1,5 +1,7 @@
 """Intents onto the wire, answers off it."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ INTENT = Intent(
 )
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._/-]{0,20}", fullmatch=True)
-TEXTS = st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=20)
+TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20)
 JSON: st.SearchStrategy[Json] = st.recursive(
     st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
@@ -67,7 +69,12 @@ def test_parameters_that_contain_themselves_are_refused() -> None:
 
 
 def answer(**changes: str) -> types_pb2.Credential:
-    fields = {"token": "t", "credential_id": "c", "authorization_details": "[]", "intent_digest": INTENT.digest()}
+    fields: dict[str, Any] = {
+        "token": "t",
+        "credential_id": "c",
+        "authorization_details": "[]",
+        "intent_digest": INTENT.digest(),
+    }
     return types_pb2.Credential(**(fields | changes))
 
 

@@ -42,7 +42,7 @@ LETTERS = st.text(max_size=20)
 
 
 @given(action=LETTERS, kind=LETTERS, name=LETTERS, parameters=LETTERS, audience=LETTERS, task=LETTERS)
-def test_any_fields_are_an_intent_or_a_refusal(  # noqa: PLR0913
+def test_any_fields_are_an_intent_or_a_refusal(
     action: str, kind: str, name: str, parameters: str, audience: str, task: str
 ) -> None:
     message = request(

@@ -8,6 +8,7 @@ import pytest
 from broker.errors import Refusal
 from broker.issuer.port import Change
 from broker.server.hub import Hub
+from tests.server.world import until
 
 
 class Feed:
@@ -90,9 +91,7 @@ async def test_it_is_ready_while_the_feed_is_open(end: Exception | None) -> None
     await asyncio.wait_for(hub.beyond(seen, 60), 5)
     assert hub.ready
     feed.queue.put_nowait(end)
-    async with asyncio.timeout(5):
-        while hub.ready:
-            await asyncio.sleep(0.001)
+    await until(lambda: not hub.ready)
     seen = hub.version
     feed.say(1)
     await asyncio.wait_for(hub.beyond(seen, 60), 5)

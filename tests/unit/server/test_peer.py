@@ -6,6 +6,8 @@ from broker.server.peer import evidence_of
 
 
 class Connection:
+    """A connection that presents what it is told to."""
+
     def __init__(self, presented: Mapping[str, list[bytes]]) -> None:
         self._presented = presented
 

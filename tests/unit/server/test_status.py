@@ -31,7 +31,7 @@ def test_a_defect_is_no_reason_to_ask_again() -> None:
 
 
 def test_a_status_fits_the_metadata_that_clients_take() -> None:
-    """gRPC clients refuse more than 8 KiB of trailing metadata by default, and details go in base64."""
+    """GRPC clients refuse more than 8 KiB of trailing metadata by default, and details go in base64."""
     refusal = Refusal(
         Reason.POLICY_FORBIDDEN,
         "d" * 10_000,

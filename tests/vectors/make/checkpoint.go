@@ -82,6 +82,8 @@ func checkpointVectors() pairs {
 func refusedNotes(text string, at []byte) []pairs {
 	key := checkpointKey()
 	good := signedNote(text, key)
+	encoded := base64.StdEncoding.EncodeToString(at)
+	require(len(encoded) == 44 && nextLetter(encoded[42]) != "-", "a root whose last letter has a next one in both alphabets")
 	wrongKey := noteKey{logOrigin, witnessKey().private}
 	swap := func(from, to string) string {
 		require(strings.Contains(good, from), "replacing in a note")
@@ -107,6 +109,8 @@ func refusedNotes(text string, at []byte) []pairs {
 		{"size-2-63", signedNote(checkpointText(logOrigin, "9223372036854775808", at), key)},
 		{"root-of-31-bytes", signedNote(checkpointText(logOrigin, 7, at[:31]), key)},
 		{"root-in-base64url", signedNote(fmt.Sprintf("%s\n7\n%s\n", logOrigin, base64url(at)), key)},
+		{"root-with-last-bits-set", signedNote(fmt.Sprintf("%s\n7\n%s%s=\n", logOrigin, encoded[:42], nextLetter(encoded[42])), key)},
+		{"root-without-padding", signedNote(fmt.Sprintf("%s\n7\n%s\n", logOrigin, encoded[:43]), key)},
 		{"two-lines", signedNote(logOrigin+"\n7\n", key)},
 		{"no-last-line-end", strings.TrimSuffix(good, "\n")},
 		{"carriage-returns", strings.ReplaceAll(good, "\n", "\r\n")},

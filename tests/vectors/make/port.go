@@ -103,10 +103,10 @@ func exchangeFrames() []frame {
 }
 
 func exchangedFrame() frame {
+	const limits = `{"amount":{"min":1,"max":5000},"currency":["EUR"]}`
 	g := grants()[0]
 	scope := content(7, text(1, "order.refund"), content(2, text(1, g.kind), text(2, g.resource)),
-		content(3, text(1, "amount"), text(2, `{"min":1,"max":5000}`)),
-		content(3, text(1, "currency"), text(2, `["EUR"]`)), text(4, audience))
+		text(3, limits), text(4, audience))
 	given := content(1, content(1, text(1, "header.claims.signature"), text(2, g.credential), text(3, agent),
 		text(4, g.tenant), text(5, g.task), text(6, txnID), scope, text(8, g.digest), text(9, leafThumbprint()),
 		number(10, uint64(g.index)), text(11, "refund-small"), text(11, "support-reads"), number(12, noonUS),
@@ -120,9 +120,7 @@ func exchangedFrame() frame {
 				"task", g.task, "transaction_id", txnID,
 				"scope", pairs{
 					"actions", []string{"order.refund"}, "resource", pairs{"type", g.kind, "id", g.resource},
-					"constraints", []pairs{
-						{"name", "amount", "limit", `{"min":1,"max":5000}`}, {"name", "currency", "limit", `["EUR"]`},
-					},
+					"constraints", limits,
 					"audience", audience,
 				},
 				"intent_digest", g.digest, "thumbprint", leafThumbprint(), "status_index", g.index,
@@ -154,6 +152,8 @@ func otherFrames() []frame {
 				"start", "START_BEGINNING", "personal", true,
 			}}},
 		{"watch-empty-body", join(number(1, 3), content(13)), pairs{"number", 3, "watch", pairs{}}},
+		{"read-state", join(number(1, 1), content(14)), pairs{"number", 1, "read_state", pairs{}}},
+		{"state", join(number(1, 1), content(43, number(1, 7))), pairs{"number", 1, "state", pairs{"size", 7}}},
 		{"number-0", content(14), pairs{"read_state", pairs{}}},
 		{"largest-number", join(number(1, 1<<64-1), content(42, number(1, 1<<40), number(2, 9))), pairs{
 			"number", "18446744073709551615", "changed", pairs{"size", 1 << 40, "epoch", 9},
@@ -189,9 +189,10 @@ func portVectors() pairs {
 	return pairs{
 		"format", "docs/formats/port.md",
 		"accepted", accepted,
-		"accepted_only", []pairs{{
-			"id", "unknown-field-passed-over", "message", pairs{"number", 3, "watch", pairs{}}, "bytes", framed(later),
-		}},
+		"accepted_only", []pairs{
+			{"id", "unknown-field-passed-over", "message", pairs{"number", 3, "watch", pairs{}}, "bytes", framed(later), "zeros", 0},
+			filled("exactly-8-mib", 8<<20),
+		},
 		"refused", refusedFrames(),
 		"refused_calls", refusedCalls(),
 	}
@@ -203,7 +204,6 @@ func refusedFrames() []pairs {
 		{"length-cut", whole[:6]},
 		{"frame-cut", whole[:len(whole)-2]},
 		{"frame-missing", whole[:8]},
-		{"one-byte-over-8-mib", "00800001" + strings.Repeat("00", 16)},
 		{"largest-length", "ffffffff" + strings.Repeat("00", 16)},
 		{"little-endian-length", "13000000" + whole[8:]},
 		{"no-frame-at-all", "00000000"},
@@ -215,9 +215,24 @@ func refusedFrames() []pairs {
 	}
 	var vectors []pairs
 	for _, row := range rows {
-		vectors = append(vectors, pairs{"id", row[0], "bytes", row[1]})
+		vectors = append(vectors, pairs{"id", row[0], "bytes", row[1], "zeros", 0})
 	}
-	return vectors
+	return append(vectors, filled("one-byte-over-8-mib", 8<<20+1))
+}
+
+// filled is a frame of this size that is right in all else: bytes, and then zeros in a field that nobody knows.
+func filled(id string, size int) pairs {
+	// The inner length is a varint of four bytes, and so is the outer one: both lie between 2^21 and 2^28.
+	known := join(number(1, 3), varint(13<<3|2))
+	inner := size - len(known) - 4
+	field := varint(1000<<3 | 2)
+	zeros := inner - len(field) - 4
+	head := join(known, varint(uint64(inner)), field, varint(uint64(zeros)))
+	require(len(head)+zeros == size, "the size of a frame")
+	return pairs{
+		"id", id, "message", pairs{"number", 3, "watch", pairs{}},
+		"bytes", hex.EncodeToString(append(binary.BigEndian.AppendUint32(nil, uint32(size)), head...)), "zeros", zeros,
+	}
 }
 
 // refusedCalls are whole frames that hold no call of an honest door.

@@ -1,0 +1,218 @@
+"""Every way into the broker, with who rightfully takes it; each row of an attack table is tried at each of them."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo, LocalizedMessage
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from broker.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    exchange_pb2,
+    exchange_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
+    revoke_pb2,
+    revoke_pb2_grpc,
+    task_pb2,
+    task_pb2_grpc,
+    types_pb2,
+)
+from tests.operations.world import ORDERS, SECURITY, SUPPORT
+
+PATIENCE = 15.0
+NOBODYS_TASK = "task_0190a0a0-0000-7000-8000-000000000000"
+NOBODYS_CREDENTIAL = "cred_0190a0a0-0000-7000-8000-000000000000"
+
+
+def request(*, request_id: str = "", **changes: Any) -> exchange_pb2.ExchangeRequest:
+    """An exchange that the example bundle permits the support assistant, with changes to its intent."""
+    fields: dict[str, Any] = {
+        "action": "order.read",
+        "resource": types_pb2.Resource(type="order", id="1234"),
+        "purpose": "customer-support",
+        "audience": ORDERS,
+    }
+    return exchange_pb2.ExchangeRequest(intent=types_pb2.Intent(**(fields | changes)), request_id=request_id)
+
+
+def items(*requests: exchange_pb2.ExchangeRequest) -> exchange_pb2.ExchangeStreamRequest:
+    """One message of a conversation."""
+    of = exchange_pb2.ExchangeStreamRequest
+    return of(items=[of.Item(correlation=number, request=each) for number, each in enumerate(requests)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a call ended: its code, and of a refusal what a client reads in it."""
+
+    code: grpc.StatusCode
+    reason: str = ""
+    sentence: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    everything: str = ""
+    answer: Any = None
+
+    @property
+    def request(self) -> str:
+        """The broker's id of the request, by which its event is found."""
+        return self.metadata.get("request", "")
+
+
+def refusal_of(status: Status, code: grpc.StatusCode, text: str = "") -> Outcome:
+    """Read a google.rpc.Status; without ErrorInfo the reason is empty."""
+    info, localized = ErrorInfo(), LocalizedMessage()
+    for detail in status.details:
+        detail.Unpack(info)
+        detail.Unpack(localized)
+    return Outcome(
+        code=code,
+        reason=info.reason,
+        sentence=localized.message,
+        metadata=dict(info.metadata),
+        everything=f"{status}{text}",
+    )
+
+
+def failure(error: grpc.aio.AioRpcError) -> Outcome:
+    """Read a failed call."""
+    details = [value for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"]
+    status = Status.FromString(details[0]) if details and isinstance(details[0], bytes) else Status()
+    return refusal_of(status, error.code(), error.details() or "")
+
+
+async def outcome(call: Awaitable[Any]) -> Outcome:
+    """Wait for a call; say how it ended."""
+    try:
+        answer = await call
+    except grpc.aio.AioRpcError as error:
+        return failure(error)
+    if isinstance(answer, exchange_pb2.ExchangeStreamResponse.Item) and answer.HasField("refusal"):
+        codes = {code.value[0]: code for code in grpc.StatusCode}
+        return refusal_of(answer.refusal, codes[answer.refusal.code])
+    return Outcome(code=grpc.StatusCode.OK, answer=answer)
+
+
+async def first(call: Any) -> Any:
+    """Return the first message of a stream, and leave."""
+    try:
+        return await call.read()
+    finally:
+        call.cancel()
+
+
+async def conversation(channel: grpc.aio.Channel, asked: exchange_pb2.ExchangeRequest) -> Any:
+    """Ask for one credential in a stream; return the item that answers."""
+    call = exchange_pb2_grpc.ExchangeServiceStub(channel).ExchangeStream(timeout=PATIENCE)
+    try:
+        await call.write(items(asked))
+        answer = await call.read()
+        assert answer is not grpc.aio.EOF
+        (item,) = answer.items
+        return item
+    except grpc.aio.UsageError:
+        # Written to a stream that is over: its status says why.
+        return await call.read()
+    finally:
+        call.cancel()
+
+
+def exchange(channel: grpc.aio.Channel, asked: exchange_pb2.ExchangeRequest) -> Any:
+    """Ask for one credential."""
+    return exchange_pb2_grpc.ExchangeServiceStub(channel).Exchange(asked, timeout=PATIENCE)
+
+
+def begin_task(channel: grpc.aio.Channel, **fields: Any) -> Any:
+    asked = task_pb2.BeginTaskRequest(**({"purpose": "customer-support"} | fields))
+    return task_pb2_grpc.TaskServiceStub(channel).BeginTask(asked, timeout=PATIENCE)
+
+
+def end_task(channel: grpc.aio.Channel, task: str) -> Any:
+    return task_pb2_grpc.TaskServiceStub(channel).EndTask(task_pb2.EndTaskRequest(task_id=task), timeout=PATIENCE)
+
+
+def revoke(channel: grpc.aio.Channel, **rule: str) -> Any:
+    asked = revoke_pb2.RevokeRequest(rule=revoke_pb2.RevocationRule(**rule))
+    return revoke_pb2_grpc.RevocationServiceStub(channel).Revoke(asked, timeout=PATIENCE)
+
+
+def lift(channel: grpc.aio.Channel, revocation: str) -> Any:
+    asked = revoke_pb2.LiftRevocationRequest(revocation_id=revocation)
+    return revoke_pb2_grpc.RevocationServiceStub(channel).LiftRevocation(asked, timeout=PATIENCE)
+
+
+def revocations(channel: grpc.aio.Channel, cursor: str = "", *, timeout: float | None = PATIENCE) -> Any:
+    asked = revoke_pb2.SubscribeRevocationsRequest(cursor=cursor)
+    return revoke_pb2_grpc.RevocationServiceStub(channel).SubscribeRevocations(asked, timeout=timeout)
+
+
+def audit(channel: grpc.aio.Channel, cursor: str = "", *, timeout: float | None = PATIENCE, **fields: Any) -> Any:
+    asked = audit_pb2.SubscribeAuditRequest(cursor=cursor, **fields)
+    return audit_pb2_grpc.AuditServiceStub(channel).SubscribeAudit(asked, timeout=timeout)
+
+
+def key_set(channel: grpc.aio.Channel) -> Any:
+    return keys_pb2_grpc.KeyServiceStub(channel).GetKeySet(keys_pb2.GetKeySetRequest(), timeout=PATIENCE)
+
+
+def checkpoint(channel: grpc.aio.Channel) -> Any:
+    return audit_pb2_grpc.AuditServiceStub(channel).GetCheckpoint(audit_pb2.GetCheckpointRequest(), timeout=PATIENCE)
+
+
+def health(channel: grpc.aio.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+
+
+def watch(channel: grpc.aio.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """One RPC.
+
+    Attributes:
+        name: of the RPC.
+        who: SPIFFE ID of somebody who may.
+        ask: takes it, with a request that is in order.
+        control: the reason that the rightful caller is told; empty when it is served. (What is named does not exist, so
+            that nothing changes: whoever gets this reason has come past the gate.)
+
+    """
+
+    name: str
+    who: str
+    ask: Callable[[grpc.aio.Channel], Awaitable[Any]]
+    control: str = ""
+
+    async def __call__(self, channel: grpc.aio.Channel) -> Outcome:
+        """Take it; say how that ended."""
+        return await outcome(self.ask(channel))
+
+
+ENTRANCES = (
+    Entrance(name="Exchange", who=SUPPORT, ask=lambda to: exchange(to, request())),
+    Entrance(name="ExchangeStream", who=SUPPORT, ask=lambda to: conversation(to, request())),
+    Entrance(name="BeginTask", who=SUPPORT, ask=begin_task),
+    Entrance(name="EndTask", who=SUPPORT, ask=lambda to: end_task(to, NOBODYS_TASK), control="TASK_UNKNOWN"),
+    Entrance(
+        name="Revoke",
+        who=SECURITY,
+        ask=lambda to: revoke(to, credential_id=NOBODYS_CREDENTIAL),
+        control="CREDENTIAL_UNKNOWN",
+    ),
+    Entrance(name="LiftRevocation", who=SECURITY, ask=lambda to: lift(to, "rev_none"), control="REVOCATION_UNKNOWN"),
+    Entrance(name="SubscribeRevocations", who=ORDERS, ask=lambda to: first(revocations(to))),
+    Entrance(name="SubscribeAudit", who=SECURITY, ask=lambda to: first(audit(to))),
+    Entrance(name="GetKeySet", who=ORDERS, ask=key_set),
+    Entrance(name="GetCheckpoint", who=SECURITY, ask=checkpoint),
+    Entrance(name="Health.Check", who=SUPPORT, ask=health),
+    Entrance(name="Health.Watch", who=SUPPORT, ask=lambda to: first(watch(to))),
+)
+BY_NAME = {entrance.name: entrance for entrance in ENTRANCES}
+at_every_entrance = pytest.mark.parametrize("entrance", ENTRANCES, ids=[entrance.name for entrance in ENTRANCES])
