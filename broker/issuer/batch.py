@@ -5,6 +5,7 @@ runs between two groups, in order of arrival. Between jobs the worker does the c
 """
 
 import asyncio
+import os
 import queue
 import threading
 import time
@@ -68,7 +69,7 @@ class Worker:
         self._chores = [(chore, time.monotonic()) for chore in chores]
         self._after = after
         self._waiting: queue.SimpleQueue[_Job[Any] | _Exchange | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="issuer", daemon=True)
+        self._thread = threading.Thread(target=self._run_or_end, name="issuer", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -100,6 +101,14 @@ class Worker:
         self._waiting.put(job)
         return await asyncio.wrap_future(job.future)
 
+    def _run_or_end(self) -> None:
+        """Run; should the thread ever end by a defect, end the process, so that the supervisor starts another."""
+        try:
+            self._run()
+        except BaseException as defect:  # noqa: BLE001  # whatever it is, nobody would answer any more
+            _log.error("the worker ended", exc_info=defect)
+            os._exit(os.EX_SOFTWARE)
+
     def _run(self) -> None:
         going = True
         while going:
@@ -107,7 +116,13 @@ class Worker:
             going = None not in jobs
             self._serve([job for job in jobs if job is not None and job.future.set_running_or_notify_cancel()])
             self._do_chores()
-            self._after()
+            self._tell_readers()
+
+    def _tell_readers(self) -> None:
+        try:
+            self._after()  # it reads the store, which may be unavailable
+        except Exception as problem:  # noqa: BLE001  # no defect may end the one worker
+            _refusal_of(problem, chore="tell readers")
 
     def _take(self) -> list["_Job[Any] | _Exchange | None"]:
         """Return everything that waits, after waiting for something or for the next chore."""

@@ -31,19 +31,21 @@ _log = structlog.get_logger(__name__)
 
 async def serve_links(links: AsyncIterator[socket.socket], issuer: Issuer) -> None:
     """Serve the newest link; a new one ends the one before. Returns when no more can come."""
-    serving: asyncio.Task[None] | None = None
+    newest: tuple[asyncio.Task[None], socket.socket] | None = None
     try:
         async for link in links:
-            await _end(serving)
-            serving = asyncio.create_task(serve_link(link, issuer))
+            await _end(newest)
+            newest = asyncio.create_task(serve_link(link, issuer)), link
     finally:
-        await _end(serving)
+        await _end(newest)
 
 
-async def _end(serving: asyncio.Task[None] | None) -> None:
-    if serving is not None:
+async def _end(served: tuple[asyncio.Task[None], socket.socket] | None) -> None:
+    if served is not None:
+        serving, link = served
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+        link.close()  # a task that is cancelled before its first step closes nothing
 
 
 async def serve_link(link: socket.socket, issuer: Issuer, *, in_flight: Bounds | None = None) -> None:

@@ -34,10 +34,7 @@ async def open_streams(link: socket.socket) -> tuple[asyncio.StreamReader, async
 def frame_of(number: int, field: str, body: Message) -> v1.Frame:
     """Return a frame that holds this body."""
     frame = v1.Frame(number=number)
-    held = getattr(frame, field)
-    held.CopyFrom(body)
-    # Copying an empty message does not make it present.
-    held.SetInParent()
+    getattr(frame, field).CopyFrom(body)
     return frame
 
 

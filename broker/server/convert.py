@@ -208,9 +208,10 @@ def revocation_page(found: RevocationPage, from_position: int) -> revoke_pb2.Sub
         heartbeat=heartbeat(found.page),
     )
     if found.snapshot is not None:
-        message.snapshot.SetInParent()
-        message.snapshot.status_indexes = found.snapshot.status_indexes
-        message.snapshot.credential_ids.extend(found.snapshot.credential_ids)
+        held = found.snapshot
+        message.snapshot.CopyFrom(
+            revoke_pb2.RevocationSnapshot(status_indexes=held.status_indexes, credential_ids=held.credential_ids)
+        )
     if found.key_set is not None:
         message.key_set.CopyFrom(key_set(found.key_set))
     return message

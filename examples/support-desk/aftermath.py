@@ -92,9 +92,9 @@ def before_and_after(narrator: Narrator, stage: Stage) -> None:
     narrator.asked(f"by the {OTHER}: every order of the shop, with what it stole from the {AGENT}")
     opened = [f"{len(found['opened'])} of {total}" for found in (before, after, owner)]
     narrator.table(
-        ["what was stolen", "opened, as the thief counts", "as the service counts", "good for"],
+        ["what was stolen", "thief opened", "service counted", "good for"],
         [
-            ["before: a shared API key", opened[0], str(counted_before), "until somebody changes it"],
+            ["before: a shared API key", opened[0], str(counted_before), "until it is changed"],
             ["after: a credential", opened[1], str(counted_after), f"{minutes:.0f} minutes"],
         ],
     )
@@ -141,7 +141,7 @@ def _policies(event: dict[str, Any]) -> list[str]:
 
 
 def _row(position: int, event: dict[str, Any]) -> list[str]:
-    who = str(event.get("spiffe_id", "")).removeprefix("spiffe://example.org/")
+    who = str(event.get("spiffe_id", "")).rpartition("/")[2]
     intent = event.get("intent", {})
     resource = intent.get("resource", {})
     touched = f"{resource.get('type')}/{resource.get('id') or resource.get('set')}" if resource else ""

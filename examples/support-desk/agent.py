@@ -170,11 +170,15 @@ async def identity() -> dict[str, Any]:
             "spiffe_id": str(own.spiffe_id),
             "not_after": own.not_after.isoformat(),
             "thumbprint": own.thumbprint,
-            "program": str(Path("/proc/self/exe").readlink()),
+            "program": _program(),
             "trusts": sorted(source.bundles().authorities),
         }
     finally:
         source.close()
+
+
+def _program() -> str:
+    return str(Path("/proc/self/exe").readlink())
 
 
 @contextmanager

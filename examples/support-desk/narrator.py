@@ -40,7 +40,7 @@ class Narrator:
     def title(self, text: str, about: str) -> None:
         """Say what is to be seen."""
         self.console.print(Text(text, "bold"))
-        self.console.print(Text(about, "dim"))
+        self._hanging("", "", about, "dim", indent=0)
 
     def begin(self, text: str) -> None:
         """Begin the next step."""
@@ -74,11 +74,12 @@ class Narrator:
 
     def table(self, headings: list[str], rows: list[list[str]]) -> None:
         """Show a table, a line a row; the last column takes what is left of the width."""
-        widths = [max(map(len, column)) + 2 for column in zip(headings, *rows, strict=True)]
+        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
         for number, row in enumerate([headings, *rows]):
+            style = "" if number else "dim"
             *cells, last = row
-            start = "".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
-            self._hanging(start, "dim" if number == 0 else "", last, "dim" if number == 0 else "", indent=_INDENT)
+            start = "".join(cell.ljust(width + 2) for cell, width in zip(cells, widths, strict=False))
+            self._hanging(start, style, last, style, indent=_INDENT, hyphens=True)
 
     def end(self, text: str) -> None:
         """Say the last word."""
@@ -88,10 +89,12 @@ class Narrator:
     def _line(self, label: str, text: str, style: str = "") -> None:
         self._hanging(label.ljust(_LABEL), "dim", text, style, indent=_INDENT)
 
-    def _hanging(self, label: str, label_style: str, text: str, style: str, *, indent: int) -> None:
+    def _hanging(  # two texts with their styles
+        self, label: str, label_style: str, text: str, style: str, *, indent: int, hyphens: bool = False
+    ) -> None:
         """Write a label and, beside it, text that starts at the same column in every line."""
         room = max(20, self.console.width - indent - len(label))
-        for number, part in enumerate(textwrap.wrap(text, room, break_on_hyphens=False) or [""]):
+        for number, part in enumerate(textwrap.wrap(text, room, break_on_hyphens=hyphens) or [""]):
             shown = label if number == 0 else " " * len(label)
             line = Text.assemble(" " * indent, (shown, label_style), (part, style))
             line.rstrip()

@@ -1,5 +1,7 @@
 """Every way into the broker, with who rightfully takes it; each row of an attack table is tried at each of them."""
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +28,7 @@ from broker.v1 import (
 from tests.operations.world import ORDERS, SECURITY, SUPPORT
 
 PATIENCE = 15.0
+UNSAID = "-"
 NOBODYS_TASK = "task_0190a0a0-0000-7000-8000-000000000000"
 NOBODYS_CREDENTIAL = "cred_0190a0a0-0000-7000-8000-000000000000"
 
@@ -49,7 +52,10 @@ def items(*requests: exchange_pb2.ExchangeRequest) -> exchange_pb2.ExchangeStrea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a call ended: its code, and of a refusal what a client reads in it."""
+    """How a call ended: its code, and of a refusal what a client reads in it.
+
+    The reason is empty for a call that was served, and for no other: what TLS or gRPC refused has a dash there.
+    """
 
     code: grpc.StatusCode
     reason: str = ""
@@ -65,14 +71,14 @@ class Outcome:
 
 
 def refusal_of(status: Status, code: grpc.StatusCode, text: str = "") -> Outcome:
-    """Read a google.rpc.Status; without ErrorInfo the reason is empty."""
+    """Read a google.rpc.Status; without ErrorInfo the reason is a dash."""
     info, localized = ErrorInfo(), LocalizedMessage()
     for detail in status.details:
         detail.Unpack(info)
         detail.Unpack(localized)
     return Outcome(
         code=code,
-        reason=info.reason,
+        reason=info.reason or UNSAID,
         sentence=localized.message,
         metadata=dict(info.metadata),
         everything=f"{status}{text}",
@@ -108,16 +114,14 @@ async def first(call: Any) -> Any:
 
 async def conversation(channel: grpc.aio.Channel, asked: exchange_pb2.ExchangeRequest) -> Any:
     """Ask for one credential in a stream; return the item that answers."""
-    call = exchange_pb2_grpc.ExchangeServiceStub(channel).ExchangeStream(timeout=PATIENCE)
+    call: Any = exchange_pb2_grpc.ExchangeServiceStub(channel).ExchangeStream(timeout=PATIENCE)
     try:
-        await call.write(items(asked))
+        with contextlib.suppress(asyncio.InvalidStateError):  # over already: its status says why
+            await call.write(items(asked))
         answer = await call.read()
         assert answer is not grpc.aio.EOF
         (item,) = answer.items
         return item
-    except grpc.aio.UsageError:
-        # Written to a stream that is over: its status says why.
-        return await call.read()
     finally:
         call.cancel()
 
@@ -165,11 +169,13 @@ def checkpoint(channel: grpc.aio.Channel) -> Any:
 
 
 def health(channel: grpc.aio.Channel) -> Any:
-    return health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+    stub: Any = health_pb2_grpc.HealthStub(channel)  # its stubs declare no methods
+    return stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
 
 
 def watch(channel: grpc.aio.Channel) -> Any:
-    return health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    return stub.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

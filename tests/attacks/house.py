@@ -6,7 +6,7 @@ Its identity and its trust come from a fake Workload API, as they come from SPIR
 import json
 import tempfile
 import tomllib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -103,7 +103,7 @@ class House:
         """Ask the admin socket."""
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(f"unix:{self.settings.admin.socket}", options=options) as channel:
-            stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]
+            stub = admin_pb2_grpc.AdminServiceStub(channel)
             answer: admin_pb2.GetStatusResponse = await stub.GetStatus(admin_pb2.GetStatusRequest(), timeout=10)
         return answer
 
@@ -176,13 +176,16 @@ class House:
         """Let the Workload API give these domains' bundles beside the home domain's."""
         self.workload.give_svid(self.broker, self.home, *federated)
 
-    async def policy(self, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        """Change files of the bundle, and wait until the change decides."""
+    async def policy(self, change: Callable[[dict[str, str]], Mapping[str, str | None]]) -> None:
+        """Change files of the bundle (None removes one), and wait until the change decides."""
         folder = self.settings.policy.dir
         before = (await self.issuer.state()).policy_digest
         texts = {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
         for name, text in change(texts).items():
-            (folder / name).write_text(text)
+            if text is None:
+                (folder / name).unlink()
+            else:
+                (folder / name).write_text(text)
         await eventually(lambda: self._swapped(before))
 
     async def _swapped(self, before: str) -> bool:

@@ -139,7 +139,7 @@ def let_the_store_fail(orders: Orders) -> None:
                 raise sqlite3.OperationalError("disk I/O error")
             return super().execute(sql, parameters)
 
-    sqlite3.connect = functools.partial(sqlite3.connect, factory=Failing)
+    setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Failing))  # noqa: B010 -- typed as it is not
 
 
 def restart_at_once() -> None:
@@ -152,14 +152,13 @@ def restart_at_once() -> None:
 def start_halves_by_this_module() -> None:
     """Have the supervisor start the two halves with their kill points."""
     from broker.cli import serve  # noqa: PLC0415
+    from broker.supervisor import supervise  # noqa: PLC0415
 
-    original = serve.supervise
-
-    def supervise(config_path: Path | None, **_: object) -> int:
+    def ours(config_path: Path | None, **_: object) -> int:
         argv = [sys.executable, "-m", "tests.faults.launcher"]
-        return original(config_path, argv_for=lambda role: [*argv, f"_{role}"])
+        return supervise(config_path, argv_for=lambda role: [*argv, f"_{role}"])
 
-    serve.supervise = supervise
+    serve.supervise = ours  # type: ignore[attr-defined]
 
 
 def main() -> None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.faults.client import UNKNOWN
 from tests.faults.ledger import Facts, Held, differences
 from tests.faults.points import Point
-from tests.faults.spawned import UNKNOWN, Spawned
+from tests.faults.spawned import Spawned
 from tests.polling import eventually
 
 PASSES = 3
@@ -15,7 +16,7 @@ PASSES = 3
 NO_ANSWER = (UNKNOWN, "ISSUER_UNAVAILABLE")
 
 EXCHANGE = list(Point)
-CHANGE = [Point.ISSUER_RECEIVED, Point.HALF_WRITTEN, Point.BEFORE_COMMIT, Point.AFTER_COMMIT, Point.DOOR_ANSWERED]
+CHANGE = [Point.HALF_WRITTEN, Point.BEFORE_COMMIT, Point.AFTER_COMMIT, Point.DOOR_ANSWERED]
 EMBEDDED = [Point.SIGNED, Point.BEFORE_COMMIT, Point.AFTER_COMMIT, Point.DOOR_ENCODED]
 
 
@@ -116,9 +117,7 @@ async def check_exchange(broker: Spawned, point: Point) -> None:
 
 
 @pytest.mark.parametrize("point", EXCHANGE, ids=lambda point: point.name)
-async def test_no_credential_without_its_event_and_the_same_one_when_asked_again(
-    halves: Spawned, point: Point
-) -> None:
+async def test_no_credential_without_its_event_and_the_same_one_when_asked_again(halves: Spawned, point: Point) -> None:
     await check_exchange(halves, point)
 
 

@@ -1,7 +1,8 @@
 """A stand-in for issuer or door: tells a test over a unix datagram socket what it lives through.
 
 Usage: half.py ROLE REPORTS BEHAVIOUR --control-fd N [--config PATH].
-Behaviours: "well"; "stubborn" ignores SIGTERM; "misconfigured" leaves with 78; "dies" ends at once.
+Behaviours: "well"; "stubborn" ends neither at SIGTERM nor with its parent; "misconfigured" leaves with 78; "dies" ends
+at once.
 """
 
 import argparse
@@ -46,16 +47,18 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, told_to_end)
     control.report_ready(f"the {arguments.role} is up")
-    asyncio.run(live(control, tell))
+    asyncio.run(live(control, tell, stays=arguments.behaviour == "stubborn"))
 
 
-async def live(control: Control, tell: object) -> None:
+async def live(control: Control, tell: object, *, stays: bool) -> None:
     """Say something over each new link, and tell what was heard."""
     assert callable(tell)
     listening: set[asyncio.Task[None]] = set()
     async for link in control.links():
         listening.add(asyncio.create_task(listen(link, control, tell)))
     tell("parent gone")
+    if stays:
+        await asyncio.Event().wait()
 
 
 async def listen(link: socket.socket, control: Control, tell: object) -> None:

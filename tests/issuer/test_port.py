@@ -197,6 +197,40 @@ async def test_a_new_link_replaces_the_old_one_at_both_ends() -> None:
     gc.collect()
 
 
+async def test_a_new_link_closes_the_old_one_that_its_door_still_holds() -> None:
+    links: asyncio.Queue[socket.socket] = asyncio.Queue()
+
+    async def arriving() -> AsyncIterator[socket.socket]:
+        while True:
+            yield await links.get()
+
+    serving = asyncio.create_task(serve_links(arriving(), PortIssuer()))
+    pairs = [socket.socketpair() for _ in range(2)]
+    for ours, theirs in pairs:
+        ours.settimeout(20)
+        links.put_nowait(theirs)
+    assert await asyncio.to_thread(pairs[0][0].recv, 1) == b""
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert await asyncio.to_thread(pairs[1][0].recv, 1) == b""
+    for ours, _ in pairs:
+        ours.close()
+
+
+async def test_what_is_asked_while_four_groups_are_unanswered_goes_out_when_one_is() -> None:
+    issuer = PortIssuer()
+    issuer.open_gate.clear()
+    async with linked(issuer) as remote:
+        full = asyncio.create_task(remote.exchange([nouns.an_exchange(n) for n in range(5 * 256)]))
+        await until(lambda: len(issuer.groups) == 4)
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert len(issuer.groups) == 4
+        issuer.open_gate.set()
+        async with asyncio.timeout(20):
+            assert len(await full) == 5 * 256
+
+
 async def test_following_without_a_link_waits_for_one() -> None:
     remote = RemoteIssuer()
     following = asyncio.ensure_future(anext(remote.changes()))

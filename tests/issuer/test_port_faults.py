@@ -327,6 +327,16 @@ async def test_a_link_replaced_before_its_first_step_ends_its_waits_too() -> Non
     second[1].close()
 
 
+async def test_a_link_dropped_before_its_first_step_is_closed() -> None:
+    remote = RemoteIssuer()
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(20)
+    await remote.attach(ours)
+    await remote.close()
+    assert await asyncio.to_thread(theirs.recv, 1) == b""
+    theirs.close()
+
+
 @pytest.mark.parametrize(
     "answer",
     [

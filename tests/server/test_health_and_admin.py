@@ -48,6 +48,7 @@ async def test_health_answers_whom_it_knows(world: World) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Check(health_pb2.HealthCheckRequest(service="no.such.Service"), timeout=10)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    await until(lambda: world.counters.calls.get("/grpc.health.v1.Health/Check NOT_FOUND"))
     assert not [line for line in world.log.entries if line["event"] == "defect"]
     stranger = Health(world.channel(world.domain.svid("spiffe://other.org/a")))
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -32,8 +32,9 @@ async def test_a_new_svid_begins_a_generation_and_the_old_one_keeps_its_leaf(
     assert (first, second) == (world.agent.leaf_pem, supply.svid.leaf_pem)
     assert old.thumbprint != new.thumbprint
     address = f"127.0.0.1:{world.door.port}"
-    for credential, leaf in ((old, first), (new, second)):
-        channel = session.channel(str(BROKER), address, credential=credential)
+    lines = ((address, old, first), (address, new, second), (f"localhost:{world.door.port}", old, first))
+    for where, credential, leaf in lines:  # the last one is opened only now, and still with the old leaf
+        channel = session.channel(str(BROKER), where, credential=credential)
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/broker.v1.KeyService/GetKeySet")
         await call(b"", timeout=10)
         assert world.issuer.calls[-1].context.evidence.leaf == leaf  # type: ignore[attr-defined]

@@ -1,15 +1,18 @@
 """The two subscriptions over loopback: order, ranges, heartbeats, and everything that ends them."""
 
-import asyncio
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import grpc
+import pytest
 
-from broker.issuer.port import AuditPageCall
+from broker.issuer.port import AuditPageCall, Page
+from broker.svid.principal import Principal
 from broker.v1 import audit_pb2
-from tests.fakes.issuer import PAGE
+from tests.fakes.issuer import PAGE, FakeIssuer
 from tests.server.listener import audit, revocations
-from tests.server.world import World, open_world, settled
+from tests.server.world import World, open_world, settled, until
 
 AUDIT = "/broker.v1.AuditService/SubscribeAudit"
 
@@ -137,20 +140,41 @@ async def test_revocations_stay_gap_free_while_the_log_is_busy(world: World) -> 
             break
 
 
+async def more_pages(world: World, than: int) -> None:
+    await until(lambda: world.issuer.pages > than)
+
+
 async def test_a_busy_log_does_not_make_a_page_of_every_event() -> None:
-    """What comes within the spacing is one page: otherwise each commit would cost a page a subscriber."""
+    """Pages of one stream keep a distance: otherwise each commit would cost a page a subscriber."""
     async with open_world(heartbeat=3600, spacing=0.2) as world:
         listener = revocations(world)
         await listener.hear()
-        before = world.issuer.pages
-        for _ in range(100):
+        begun = time.monotonic()
+        for _ in range(5):
+            pages = world.issuer.pages
             await world.issuer.append()
-            await asyncio.sleep(0)
+            await more_pages(world, pages)
+        assert time.monotonic() - begun > 4 * 0.2
         await world.issuer.add_revocation(1)
-        await listener.news()
-        assert (
-            world.issuer.pages - before < 60
-        )  # 101 positions in pages of 4 are 26; one an event would be more than 101
+        assert (await listener.news()).revoked
+
+
+async def test_a_gap_in_what_the_issuer_gives_is_shown_and_not_covered_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = FakeIssuer._page
+
+    def skipping(issuer: FakeIssuer, start: int, stop: int, caller: Principal) -> Page:
+        page = real(issuer, start, stop, caller)
+        return replace(page, cursor=str(stop + 1)) if (start, stop) == (0, 1) else page
+
+    monkeypatch.setattr(FakeIssuer, "_page", skipping)
+    async with open_world(heartbeat=3600) as world:
+        listener = revocations(world)
+        await listener.hear()
+        await world.issuer.append()
+        await until(lambda: world.issuer.pages >= 2)  # a page without news, which is held back
+        await world.issuer.append()
+        await world.issuer.add_revocation(1)
+        assert (await listener.hear()).from_position == 2
 
 
 async def test_a_stalled_reader_slows_nobody(world: World) -> None:

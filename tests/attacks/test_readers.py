@@ -1,0 +1,167 @@
+"""Readers of the streams: each its own only, none held up by another, and nothing lost or twice (H2, H3)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import count, pairwise
+from typing import Any
+
+import grpc
+from pyroaring import BitMap
+
+from broker.client.channel import Endpoint
+from broker.client.session import Session
+from broker.link.identity import Identity
+from broker.svid.leaf import thumbprint_of
+from broker.svid.principal import TrustBundles
+from broker.svid.spiffe_id import SpiffeId
+from broker.v1 import exchange_pb2_grpc
+from tests.attacks.entrances import audit, exchange, first, items, outcome, request, revocations, revoke
+from tests.attacks.house import AUDITOR, INVOICES, House
+from tests.fakes.trust_domain import Svid
+from tests.operations.world import BROKER, ORDERS, SECURITY, SUPPORT, WHOLESALE
+
+HELD_UP = 20
+BUSY = 300
+SOON = 2.0
+
+
+async def heard(call: Any, **wanted: int) -> Any:
+    """Read on until a message has what is wanted; its ranges leave nothing out."""
+    reached: int | None = None
+    async with asyncio.timeout(15):
+        while True:
+            message = await call.read()
+            assert message is not grpc.aio.EOF
+            assert reached is None or message.from_position == reached
+            reached = message.to_position
+            if all(len(getattr(message, name)) >= least for name, least in wanted.items()):
+                return message
+
+
+async def test_h2_a_reader_hears_of_its_own_only(own_house: House) -> None:
+    house = own_house
+    orders = [(await exchange(house.good(SUPPORT), request())).credential for _ in range(3)]
+    invoice = (await exchange(house.good(SUPPORT), request(audience=INVOICES))).credential
+    await exchange(house.good(WHOLESALE), request())
+    calls = {who: revocations(house.good(who)) for who in (ORDERS, INVOICES, SUPPORT, WHOLESALE)}
+    opened = {who: await call.read() for who, call in calls.items()}
+    assert not BitMap.deserialize(opened[ORDERS].snapshot.status_indexes)
+    assert opened[ORDERS].HasField("key_set")
+    assert not opened[SUPPORT].HasField("key_set")
+    await revoke(house.good(SECURITY), credential_id=orders[2].credential_id)
+    await revoke(house.good(SECURITY), agent=WHOLESALE)
+    # 2 and 3 are the places of these credentials in the list of this audience, and nobody else's.
+    assert list((await heard(calls[ORDERS], revoked=1)).revoked[0].status_indexes) == [2]
+    assert list((await heard(calls[SUPPORT], revoked=1)).revoked[0].credential_ids) == [orders[2].credential_id]
+    told = await heard(calls[INVOICES])
+    while told.heartbeat.position < (await house.issuer.state()).size:
+        assert not told.revoked
+        told = await heard(calls[INVOICES])
+    snapshots = {who: (await first(revocations(house.good(who)))).snapshot for who in (ORDERS, INVOICES, SUPPORT)}
+    assert set(BitMap.deserialize(snapshots[ORDERS].status_indexes)) == {2, 3}
+    assert not BitMap.deserialize(snapshots[INVOICES].status_indexes)
+    assert list(snapshots[SUPPORT].credential_ids) == [orders[2].credential_id]
+    assert (await outcome(first(revocations(house.good(WHOLESALE))))).reason == "AGENT_REVOKED"
+    await revoke(house.good(SECURITY), credential_id=invoice.credential_id)
+    assert list((await heard(calls[INVOICES], revoked=1)).revoked[0].status_indexes) == [0]
+    for call in calls.values():
+        call.cancel()
+
+
+async def test_h3_stalled_readers_hold_nobody_up(own_house: House) -> None:
+    house = own_house
+    stalled = [audit(house.good(AUDITOR), follow=True, timeout=None) for _ in range(HELD_UP // 2)]
+    stalled += [revocations(house.good(ORDERS), timeout=None) for _ in range(HELD_UP // 2)]
+    for call in stalled:
+        await call.read()  # open, and then it does not read any more
+    healthy = revocations(house.channel(house.svid(ORDERS)), timeout=None)
+    await healthy.read()
+    talk: Any = exchange_pb2_grpc.ExchangeServiceStub(house.good(SUPPORT)).ExchangeStream()
+    for _ in range(3):
+        await talk.write(items(*[request() for _ in range(BUSY // 3)]))
+        given: list[str] = []
+        while len(given) < BUSY // 3:
+            given += [item.credential.credential_id for item in (await talk.read()).items]
+        await revoke(house.good(SECURITY), credential_id=given[-1])
+        began = datetime.now(UTC)
+        await heard(healthy, revoked=1)
+        assert (datetime.now(UTC) - began).total_seconds() < SOON
+    size = (await house.issuer.state()).size
+    for call in stalled:  # and they have lost nothing, now that they read
+        reached = None
+        while reached is None or reached < size:
+            message = await asyncio.wait_for(call.read(), 10)
+            assert reached is None or message.from_position == reached
+            reached = message.to_position
+        call.cancel()
+    talk.cancel()
+    healthy.cancel()
+
+
+class Supply:
+    """One identity for the SDK, and the trust of the house."""
+
+    def __init__(self, house: House, svid: Svid) -> None:
+        self._house = house
+        self._identity = Identity(
+            spiffe_id=SpiffeId.parse(svid.id),
+            certificate_chain=svid.certificate_chain,
+            private_key=svid.private_key,
+            not_after=svid.leaf.not_valid_after_utc,
+            thumbprint=thumbprint_of(svid.leaf),
+        )
+
+    def identity(self) -> Identity:
+        return self._identity
+
+    def bundles(self) -> TrustBundles:
+        return self._house.identity.bundles()
+
+
+@asynccontextmanager
+async def session(house: House, who: str) -> AsyncIterator[Session]:
+    """The SDK, as somebody."""
+    numbers = count()
+    opened = Session(
+        supply=Supply(house, house.svid(who)),
+        broker=Endpoint(address=f"127.0.0.1:{house.door.port}", spiffe_id=SpiffeId.parse(BROKER)),
+        clock=lambda: datetime.now(UTC),
+        new_id=lambda prefix: f"{prefix}_{next(numbers)}",
+    )
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def test_the_sdk_resumes_without_gap_and_without_repeating(own_house: House) -> None:
+    """Two restarts under both streams: every position once, in order, and every revocation once."""
+    house = own_house
+    async with session(house, SECURITY) as operator, session(house, ORDERS) as service:
+        log: Any = operator.subscribe_audit()
+        feed: Any = service.subscribe_revocations()
+        positions: list[int] = []
+        revoked: list[int] = []
+        ranges: list[tuple[int, int]] = []
+        for _ in range(3):
+            channel = house.channel(house.svid(SUPPORT))
+            given = (await exchange(channel, request())).credential
+            security = house.channel(house.svid(SECURITY))
+            position = (await revoke(security, credential_id=given.credential_id)).position
+            async with asyncio.timeout(20):
+                while position not in revoked:
+                    message = await anext(feed)
+                    ranges.append((message.from_position, message.to_position))
+                    if message.HasField("snapshot"):
+                        revoked.append(position)  # the first one stands in the snapshot
+                    revoked += [each.position for each in message.revoked]
+                while not positions or positions[-1] < position:
+                    positions += [event.position for event in (await anext(log)).events]
+            await house.restart()
+        assert positions == list(range(len(positions)))
+        assert len(revoked) == len(set(revoked)) == 3
+        assert all(before[1] == after[0] for before, after in pairwise(ranges))
+        for stream in (log, feed):
+            await stream.aclose()
