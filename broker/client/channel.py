@@ -18,10 +18,10 @@ from broker.link.identity import Identity, IdentitySupply
 from broker.link.tunnel import Tunnel
 from broker.svid.spiffe_id import SpiffeId
 
-# Safe to ask again when the reply was lost: an exchange carries a request id, the others change nothing twice.
+# Safe to ask again when the reply was lost: an exchange carries a request id, the others change nothing. A revocation
+# asked twice would be two rules, both to be lifted: the caller has to know.
 _RETRIED: Final = (
     {"service": "broker.v1.ExchangeService", "method": "Exchange"},
-    {"service": "broker.v1.RevocationService", "method": "Revoke"},
     {"service": "broker.v1.KeyService", "method": "GetKeySet"},
     {"service": "broker.v1.AuditService", "method": "GetCheckpoint"},
 )
