@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -20,6 +20,7 @@ from broker.audit.checkpoint import Checkpoint, VerifierKey, sign
 from broker.audit.event import BrokerStarted
 from broker.credential.keys import KeySettings
 from broker.credential.source import CheckpointSigner, Signers, open_signers
+from broker.errors import Refusal
 from broker.issuer.batch import Chore, Worker
 from broker.issuer.changes import Changes
 from broker.issuer.local import LocalIssuer, Verbs
@@ -89,6 +90,8 @@ async def open_issuer(
             yield issuer
         finally:
             await asyncio.to_thread(issuer.worker.stop)
+            with suppress(Refusal):  # a store that cannot be written says so on its own
+                issuer.verbs.attempt.recorder.flush_suppressed(clock(), everything=True)
     finally:
         store.close()
 

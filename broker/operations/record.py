@@ -58,12 +58,17 @@ class RefusalMeter:
                 RefusalsSuppressed(at=now, source=source, reason=reason, count=bucket.suppressed),
             )
 
-    def drain(self, now: datetime) -> Sequence[RefusalsSuppressed]:
-        """Return the counts of every bucket whose second is over."""
-        for key in [key for key, bucket in self._buckets.items() if now - bucket.began >= _SECOND]:
+    def drain(self, now: datetime, *, everything: bool = False) -> Sequence[RefusalsSuppressed]:
+        """Return the counts of every bucket whose second is over, or of all of them."""
+        over = [key for key, bucket in self._buckets.items() if everything or now - bucket.began >= _SECOND]
+        for key in over:
             self._close(key, now)
         drained, self._overdue = self._overdue, []
         return drained
+
+    def take_back(self, counts: Sequence[RefusalsSuppressed]) -> None:
+        """Keep counts that could not be written, for the next time."""
+        self._overdue = [*counts, *self._overdue]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +112,19 @@ class Recorder:
         )
         return self.refusal(event, source_of(caller), refusal.reason.name)
 
-    def flush_suppressed(self, now: datetime) -> None:
-        """Write the counts of the seconds that are over."""
-        self.commit_refusals([self.entry(event) for event in self.meter.drain(now)])
+    def flush_suppressed(self, now: datetime, *, everything: bool = False) -> None:
+        """Write the counts of the seconds that are over; at the end of all work, of every second.
+
+        Raises:
+            Refusal: AUDIT_UNAVAILABLE; the counts are kept.
+
+        """
+        counts = self.meter.drain(now, everything=everything)
+        try:
+            self.commit_refusals([self.entry(event) for event in counts])
+        except Refusal:
+            self.meter.take_back(counts)
+            raise
 
 
 def _constant(entry: Entry) -> Callable[[object], Entry]:

@@ -19,6 +19,8 @@ from broker.policy.decision import (
 from broker.policy.entities import Agent, Operator, Principal, Service
 from broker.policy.schema import TARGET_TYPES, Action
 
+# The same for what is another tenant's and for what is nobody's: the difference would tell what exists.
+_OUT_OF_REACH: Final = "the target is not, or not only, of the caller's tenants"
 # What they give is public among those who may ask at all; no tenant owns it.
 _OF_NO_TENANT: Final = frozenset({"broker.keys.read", "broker.checkpoint.read"})
 
@@ -66,14 +68,14 @@ def _check_reach(policy: CompiledPolicy, principal: Principal, question: ManageQ
     if isinstance(principal, Operator) and principal.all_tenants:
         return
     if target.tenant and target.tenant not in principal.tenants:
-        raise Refusal(Reason.TENANT_REFUSED)
+        raise Refusal(Reason.TENANT_REFUSED, _OUT_OF_REACH)
     if question.action in _OF_NO_TENANT or _is_itself(principal, target):
         return
     if not isinstance(principal, Operator) and target.kind in {TargetKind.AGENT, TargetKind.SERVICE}:
         raise Refusal(Reason.POLICY_NOT_PERMITTED, "agents and services ask about themselves only")
     reach = _tenants_of(policy, target)
     if not reach or not reach <= set(principal.tenants):
-        raise Refusal(Reason.TENANT_REFUSED, "the target is not, or not only, of the caller's tenants")
+        raise Refusal(Reason.TENANT_REFUSED, _OUT_OF_REACH)
 
 
 def _is_itself(principal: Principal, target: Target) -> bool:

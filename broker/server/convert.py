@@ -33,6 +33,7 @@ from broker.v1 import audit_pb2, exchange_pb2, revoke_pb2, types_pb2
 
 Request = TypeVar("Request", bound=Message)
 
+_NANOS_A_SECOND: Final = 1_000_000_000
 _LEVELS: Final[Mapping[int, Level]] = MappingProxyType(
     {types_pb2.LEVEL_LOW: Level.LOW, types_pb2.LEVEL_MODERATE: Level.MODERATE, types_pb2.LEVEL_HIGH: Level.HIGH}
 )
@@ -116,7 +117,14 @@ def intent(message: types_pb2.Intent) -> Intent:
 
 
 def duration(message: Duration) -> timedelta:
-    """Return a duration that its rule has bounded."""
+    """Return a duration that its rule has bounded.
+
+    Raises:
+        Refusal: REQUEST_INVALID when its nanos are no part of a second: it would be read as another length.
+
+    """
+    if not 0 <= message.nanos < _NANOS_A_SECOND:
+        raise Refusal(Reason.REQUEST_INVALID, "duration.nanos")
     return timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)
 
 

@@ -15,6 +15,7 @@ from broker.supervisor.control import LINK, MAX_MESSAGE
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 5.0
 HEALTHY_AFTER: Final = 30.0
+ENDS_WITHIN: Final = 5.0
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -42,6 +43,7 @@ class Child:
         ready: what it said when it was ready; empty until then.
         failure: what it said is wrong with its configuration; may be empty.
         start_at: monotonic time at which it is due to be started; None while it runs.
+        kill_at: monotonic time at which it is ended by force, because it closed its control socket and went on.
 
     """
 
@@ -50,6 +52,7 @@ class Child:
     ready: str = ""
     failure: str = ""
     start_at: float | None = 0.0
+    kill_at: float | None = None
     started_at: float = 0.0
     process: subprocess.Popen[bytes] | None = None
     control: socket.socket | None = None
@@ -77,7 +80,7 @@ class Child:
             theirs.close()
         ours.settimeout(0)
         self.control, self.ready, self.failure = ours, "", ""
-        self.start_at, self.started_at = None, now
+        self.start_at, self.kill_at, self.started_at = None, None, now
 
     @property
     def ended(self) -> bool:
@@ -87,12 +90,12 @@ class Child:
     def reap(self, now: float) -> int:
         """Return the exit status of the process that has ended (negative: the signal); set when to start it again."""
         status = self.process.wait() if self.process is not None else 0
-        self.process = None
+        self.process = self.kill_at = None
         self._close_control()
         self.start_at = now + self.backoff.after(now - self.started_at)
         return status
 
-    def messages(self) -> list[bytes]:
+    def messages(self, now: float) -> list[bytes]:
         """Return what it has said since the last time."""
         said: list[bytes] = []
         while self.control is not None:
@@ -106,19 +109,25 @@ class Child:
             if not message:
                 # It has closed its end, or ended; reaping tells which.
                 self._close_control()
+                self.kill_at = now + ENDS_WITHIN
                 break
             said.append(message)
         return said
 
-    def give(self, link: socket.socket) -> bool:
-        """Hand it one end of a link; say whether it could be handed over."""
+    def give(self, link: socket.socket) -> None:
+        """Hand it one end of a link.
+
+        One that has closed its control socket is about to end, maybe with something to say by its status: it is left
+        alone, and its restart brings a link. One that has not read hundreds of messages will never end by itself.
+        """
         if self.control is None:
-            return False
+            return
         try:
             socket.send_fds(self.control, [LINK], [link.fileno()])
+        except BlockingIOError:
+            self.signal(signal.SIGKILL)
         except OSError:
-            return False
-        return True
+            pass  # it is ending; reaping tells how
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens when it has ended."""

@@ -93,6 +93,9 @@ class _Supervisor:
             self._listen(child, now)
             if ended and self._bury(child, now) == CONFIGURATION:
                 return CONFIGURATION
+            if child.kill_at is not None and child.kill_at <= now:
+                child.kill_at = None
+                child.signal(signal.SIGKILL)
         self._start_due(now)
         if self.link_at is not None and self.link_at <= now:
             self._join()
@@ -129,15 +132,13 @@ class _Supervisor:
         ends = socket.socketpair()
         try:
             for child, end in zip(self.children, ends, strict=True):
-                if not child.give(end):
-                    # It has closed its control socket or does not read it: it cannot be helped but by a restart.
-                    child.signal(signal.SIGKILL)
+                child.give(end)
         finally:
             for end in ends:
                 end.close()
 
     def _listen(self, child: Child, now: float) -> None:
-        for message in child.messages():
+        for message in child.messages(now):
             if message.startswith(READY):
                 child.ready = message.removeprefix(READY).decode(errors="replace") or "ready"
                 self._announce(child)
@@ -160,9 +161,8 @@ class _Supervisor:
         print(f"broker: ready: {'; '.join(parts)}", flush=True)  # noqa: T201 -- the line that people wait for
 
     def _wait(self, now: float) -> None:
-        due = [child.start_at for child in self.children if child.start_at is not None]
-        if self.link_at is not None:
-            due.append(self.link_at)
+        times = [self.link_at, *(each for child in self.children for each in (child.start_at, child.kill_at))]
+        due = [each for each in times if each is not None]
         self._select(max(0.0, min(due) - now) if due else None)
 
     def _select(self, timeout: float | None) -> None:
@@ -199,7 +199,7 @@ class _Supervisor:
         while child.running:
             now = time.monotonic()
             for each in self.children:
-                each.messages()
+                each.messages(now)
                 if each.ended:
                     each.reap(now)
             if not child.running:

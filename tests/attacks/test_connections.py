@@ -142,3 +142,22 @@ async def test_d4_a_federation_that_ends_during_a_connection(own_house: House, h
             return not (await outcome(exchange(courier.channel, request(purpose="delivery")))).reason
 
         await eventually(back)
+
+
+async def test_i6_a_broker_whose_identity_is_taken_back_lets_nobody_in(own_house: House) -> None:
+    """The Workload API denies: what was trusted is trusted no longer, and is again when it answers."""
+    house = own_house
+    async with wires(house) as opened:
+        await all_served(opened)
+        house.workload.refuse()
+        await eventually(lambda: refusing(opened[SUPPORT], Reason.TRUST_UNAVAILABLE))
+        for entrance in ENTRANCES:
+            told = await entrance(opened[entrance.who].channel)
+            assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "TRUST_UNAVAILABLE"), entrance.name
+        house.trust(house.partner)
+
+        async def back() -> bool:
+            return not (await outcome(exchange(opened[SUPPORT].channel, request()))).reason
+
+        await eventually(back)
+        await all_served(opened)

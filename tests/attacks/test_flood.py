@@ -1,8 +1,15 @@
 """A flood of refusals does not fill the log: ten events a second for one source and reason, the others counted."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
 
+import pytest
+
+from broker.errors import Refusal
+from broker.operations.record import Recorder, RefusalMeter
+from broker.store.interface import Committed, Item, Store, StoreUnavailable
 from broker.v1 import exchange_pb2_grpc
 from tests.attacks.entrances import begin_task, items, outcome, request
 from tests.attacks.house import House
@@ -10,6 +17,7 @@ from tests.operations.world import SUPPORT, WHOLESALE
 from tests.polling import eventually
 
 FLOOD = 1000
+SHORT_FLOOD = 200
 
 
 async def test_a_flood_is_counted_and_not_written(own_house: House) -> None:
@@ -66,3 +74,46 @@ async def test_strangers_are_counted_by_address(own_house: House) -> None:
         return bool(counted > 0 and counted + len(written) == 41)
 
     await eventually(all_there)
+
+
+async def test_a_broker_that_stops_writes_its_counts_first(own_house: House) -> None:
+    house = own_house
+    call: Any = exchange_pb2_grpc.ExchangeServiceStub(house.good(SUPPORT)).ExchangeStream()
+    await call.write(items(*[request(purpose="curiosity") for _ in range(SHORT_FLOOD)]))
+    answered = 0
+    while answered < SHORT_FLOOD:
+        answered += len((await call.read()).items)
+    call.cancel()
+    await house.restart()
+    events = await house.log(whole=True)
+    written = [event for event in events if event.get("reason") == "PURPOSE_REFUSED" and "request" in event]
+    counted = [event["count"] for event in events if event["type"] == "refusals.suppressed"]
+    assert len(written) + sum(counted) == answered
+    assert counted
+
+
+class Unwritable:
+    """A store that cannot be written for a while."""
+
+    def __init__(self) -> None:
+        self.broken = True
+        self.written = 0
+
+    def commit(self, group: Sequence[Item]) -> list[Committed]:
+        if self.broken:
+            raise StoreUnavailable("a test")
+        self.written += len(group)
+        return [Committed(position=0, revoked=()) for _ in group]
+
+
+async def test_counts_outlive_a_store_that_cannot_be_written() -> None:
+    store = Unwritable()
+    recorder = Recorder(store=cast(Store, store), salt=lambda: bytes(32), meter=RefusalMeter())
+    now = datetime.now(UTC)
+    for _ in range(11):
+        recorder.meter.admits("somebody", "POLICY_FORBIDDEN", now)
+    with pytest.raises(Refusal):
+        recorder.flush_suppressed(now, everything=True)
+    store.broken = False
+    recorder.flush_suppressed(now)
+    assert store.written == 1

@@ -100,6 +100,15 @@ async def test_h3_stalled_readers_hold_nobody_up(own_house: House) -> None:
     healthy.cancel()
 
 
+async def test_h5_heartbeats_come_as_often_as_configured(house: House) -> None:
+    call = revocations(house.good(ORDERS))
+    await call.read()
+    async with asyncio.timeout(SOON):  # ten beats of the configuration, one of the default
+        for _ in range(4):
+            assert (await call.read()).HasField("heartbeat")
+    call.cancel()
+
+
 class Supply:
     """One identity for the SDK, and the trust of the house."""
 

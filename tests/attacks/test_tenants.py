@@ -115,16 +115,9 @@ ROWS: dict[str, Row] = {
 }  # fmt: skip
 
 
-# broker/policy/manage.py refuses a known target of another tenant without a detail and an unknown one with a detail.
-TOLD_APART = pytest.mark.xfail(strict=True, reason="the detail of TENANT_REFUSED tells theirs from nobody's")
-
-
 @pytest.mark.parametrize(
     "row",
-    [
-        pytest.param(row, id=name, marks=[TOLD_APART] if row.reason == "TENANT_REFUSED" else [])
-        for name, row in ROWS.items()
-    ],
+    [pytest.param(row, id=name) for name, row in ROWS.items()],
 )
 async def test_what_is_theirs_is_as_good_as_nothing(scene: Scene, row: Row) -> None:
     channel = scene.house.good(row.who)

@@ -1,8 +1,8 @@
 """A stand-in for issuer or door: tells a test over a unix datagram socket what it lives through.
 
 Usage: half.py ROLE REPORTS BEHAVIOUR --control-fd N [--config PATH].
-Behaviours: "well"; "stubborn" ends neither at SIGTERM nor with its parent; "misconfigured" leaves with 78; "dies" ends
-at once.
+Behaviours: "well"; "stubborn" ends neither at SIGTERM nor with its parent; "misconfigured" leaves with 78,
+"hesitant" too, but a while after it closed its control socket; "dead-eared" closes that and goes on; "dies" ends at once.
 """
 
 import argparse
@@ -36,9 +36,16 @@ def main() -> None:
     if arguments.behaviour == "dies":
         sys.exit(3)
     control = Control(arguments.control_fd)
-    if arguments.behaviour == "misconfigured":
+    if arguments.behaviour in {"misconfigured", "hesitant"}:
         control.report_failure("no such\nkey: [lisen]")
+        control.close()
+        if arguments.behaviour == "hesitant":
+            # Longer than the other half's pause before its restart, which is when a link is made.
+            signal.sigtimedwait([], 1.0)
         sys.exit(78)
+    if arguments.behaviour == "dead-eared":
+        control.close()
+        signal.pause()
 
     def told_to_end(*_: object) -> None:
         tell("told to end")

@@ -105,8 +105,10 @@ def end(run: Run, number: signal.Signals = signal.SIGTERM) -> tuple[int, str, st
 def test_it_starts_both_joins_them_and_ends_the_door_before_the_issuer(tmp_path: Path, number: signal.Signals) -> None:
     with supervisor(tmp_path) as run:
         run.until_linked((1, 1))
-        status, out, err = end(run, number)
-    assert (status, err) == (0, "")
+        assert run.process.stdout is not None
+        out = run.process.stdout.readline()
+        status, rest, err = end(run, number)
+    assert (status, rest, err) == (0, "", "")
     line = "broker: ready: the door is up; the issuer is up; issuer and door run as the same user, so the separation"
     assert out.splitlines() == [f"{line} between them is not enforced"]
     assert [who for who, _, text in run.told if text == "told to end"] == ["door", "issuer"]
@@ -157,6 +159,24 @@ def test_a_wrong_configuration_ends_it_all_with_its_message(tmp_path: Path, role
         assert out == ""
         assert err == f"broker: the {role} cannot start: no such key: [lisen]\n"
         assert len(run.pids(role)) <= 1
+
+
+def test_a_status_is_waited_for_when_the_control_socket_ends_before_the_process(tmp_path: Path) -> None:
+    # The other half dies meanwhile, so that a link is made while this one is between its last word and its end.
+    with supervisor(tmp_path, issuer="dies", door="hesitant") as run:
+        run.until("supervisor ends", lambda: run.process.poll() is not None)
+        _, err = run.process.communicate()
+    assert run.process.returncode == 78
+    assert err.endswith("broker: the door cannot start: no such key: [lisen]\n")
+    assert len(run.pids("door")) == 1
+    assert len(run.pids("issuer")) > 1
+
+
+def test_a_half_that_closes_its_control_socket_and_goes_on_is_replaced(tmp_path: Path) -> None:
+    with supervisor(tmp_path, door="dead-eared") as run:
+        run.until("second door", lambda: len(run.pids("door")) == 2)
+        _, _, err = end(run)
+    assert "broker: the door was ended by SIGKILL" in err
 
 
 def test_a_half_that_dies_at_once_is_started_again_with_longer_pauses(tmp_path: Path) -> None:
