@@ -131,7 +131,8 @@ class Tunnel:
             ("grpc.default_authority", self._server_id.trust_domain),
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
+            # Despite its name this is how long one attempt may take, not how long to wait before the next.
+            ("grpc.min_reconnect_backoff_ms", 10_000),
             ("grpc.max_reconnect_backoff_ms", 5000),
         )
         credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)

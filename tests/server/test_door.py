@@ -113,9 +113,9 @@ async def test_every_method_of_the_proto_is_served(world: World) -> None:
     stranger = world.channel(world.domain.svid("spiffe://other.org/a"))
     for name in sorted(SERVICES - {""}):
         for method in descriptor_pool.Default().FindServiceByName(name).methods:
-            call: Any = stranger.stream_stream(f"/{name}/{method.name}")(iter([b""]), timeout=10)
+            call: Any = stranger.stream_stream(f"/{name}/{method.name}")
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                [answer async for answer in call]
+                [answer async for answer in call(iter([b""]), timeout=10)]
             assert told(caught.value).reason == "SVID_TRUST_DOMAIN_UNKNOWN", method.full_name
 
 

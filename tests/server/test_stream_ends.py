@@ -1,5 +1,6 @@
 """What ends a subscription, and what does not."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -7,7 +8,7 @@ import pytest
 
 from broker.errors import Reason, Refusal
 from tests.server.listener import audit, revocations
-from tests.server.world import World, open_world, tasks, told, until
+from tests.server.world import World, open_world, settled, tasks, told, until
 
 AUDIT = "/broker.v1.AuditService/SubscribeAudit"
 
@@ -102,6 +103,11 @@ async def test_many_streams_wake_within_the_limit_of_pages() -> None:
         listeners = [audit(world) for _ in range(30)]
         for listener in listeners:
             await listener.hear()
+        world.issuer.hold = asyncio.Event()
         await world.issuer.append()
+        asked = len(world.issuer.calls)
+        await settled(lambda: len(world.issuer.calls))
+        assert len(world.issuer.calls) <= asked + 2
+        world.issuer.hold.set()
         for listener in listeners:
             assert len((await listener.news()).events) == 1

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import grpc
 import pytest
 
-from broker.issuer.port import AuditPageCall, Page
+from broker.issuer.port import AuditPage, AuditPageCall, Page
 from broker.svid.principal import Principal
 from broker.v1 import audit_pb2
 from tests.fakes.issuer import PAGE, FakeIssuer
@@ -94,6 +94,25 @@ async def test_news_does_not_wait_for_the_heartbeat() -> None:
         for _ in range(20):
             await world.issuer.append()
             assert (await listener.hear()).events  # each would take an hour
+
+
+async def test_what_happens_while_a_page_is_on_its_way_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = FakeIssuer.audit_page
+
+    async def overtaken(issuer: FakeIssuer, call: AuditPageCall) -> AuditPage:
+        page = await real(issuer, call)
+        if len(issuer.log) < 3:  # the log grows, and the door hears of it before it has the page
+            await issuer.append()
+            await settled(lambda: issuer.pages)
+        return page
+
+    monkeypatch.setattr(FakeIssuer, "audit_page", overtaken)
+    async with open_world(heartbeat=3600) as world:
+        listener = audit(world)
+        positions: list[int] = []
+        while len(positions) < 3:
+            positions += [event.position for event in (await listener.hear()).events]
+        assert positions == [0, 1, 2]
 
 
 async def test_a_snapshot_comes_first_and_keys_only_when_they_change(world: World) -> None:
