@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from broker.errors import Reason, Refusal
 from broker.intent import Level, Resource
 from broker.operations.calls import AuditEvent
 from broker.policy.decide import decide
+from broker.store.interface import ActivePolicy, AddGrant, Answer, Item, NotRevoked, RequestUnused, TaskAlive
 from tests.operations.world import COURIER, ORDERS, SHARED, SUPPORT, WHOLESALE, World
 from tests.polling import eventually
 
@@ -200,9 +202,42 @@ async def test_a_request_id_is_good_for_one_intent_and_one_leaf(world: World) ->
 
 async def test_a_request_id_twice_in_one_group_is_one_grant(world: World) -> None:
     answers = await world.issuer.exchange([world.call(request_id="r1") for _ in range(5)])
+    assert [type(answer) for answer in answers] == [Credential] * 5
     ids = {answer.grant.credential_id for answer in answers if isinstance(answer, Credential)}
     assert len(ids) == 1
     assert len(await world.events(kinds=("credential.granted",))) == 1
+
+
+async def test_what_was_read_before_the_transaction_is_guarded_inside_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one writer nothing can come in between; with several replicas it can, and the guards have to stand."""
+    committed: list[Item] = []
+    genuine = world.issuer.verbs.attempt.recorder.store.commit
+
+    def watched(items: Sequence[Item]) -> Sequence[Answer]:
+        committed.extend(items)
+        return genuine(items)
+
+    task = await world.begin()
+    monkeypatch.setattr(world.issuer.verbs.attempt.recorder.store, "commit", watched)
+    granted = await world.granted(action="order.cancel", task=task.id, request_id="r1")
+    (item,) = [item for item in committed if any(isinstance(write, AddGrant) for write in item.writes)]
+    grant = granted.grant
+    bundle = world.issuer.verbs.attempt.policy().digest
+    assert (
+        NotRevoked(
+            agent=SUPPORT,
+            tenant="retail",
+            task=task.id,
+            policy_ids=grant.policy_ids,
+            credential_id=grant.credential_id,
+        )
+        in item.guards
+    )
+    assert ActivePolicy(digest=bundle) in item.guards
+    assert RequestUnused(agent=SUPPORT, request_id="r1") in item.guards
+    assert [guard.task for guard in item.guards if isinstance(guard, TaskAlive)] == [task.id]
 
 
 async def test_a_revoked_credential_is_not_reissued(world: World) -> None:
