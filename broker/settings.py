@@ -7,10 +7,10 @@ is refused by name. This is the server's only reader of the environment.
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from broker.errors import Refusal
@@ -116,6 +116,12 @@ class Keys(_Section):
     rotate_every: timedelta = Field(default=timedelta(days=30), ge=timedelta(minutes=1))
     publish_ahead: timedelta = Field(default=timedelta(minutes=5), ge=timedelta(seconds=1))
 
+    @model_validator(mode="after")
+    def _published_before_it_signs(self) -> Self:
+        if self.publish_ahead > self.rotate_every:
+            raise ValueError("publish_ahead must not be above rotate_every")
+        return self
+
 
 class PolicySection(_Section):
     """The policy bundle's directory."""
@@ -129,6 +135,12 @@ class Tasks(_Section):
 
     default_lifetime: timedelta = Field(default=timedelta(hours=1), ge=timedelta(seconds=1))
     maximum_lifetime: timedelta = Field(default=timedelta(days=1), ge=timedelta(seconds=1))
+
+    @model_validator(mode="after")
+    def _default_within_maximum(self) -> Self:
+        if self.default_lifetime > self.maximum_lifetime:
+            raise ValueError("default_lifetime must not be above maximum_lifetime")
+        return self
 
 
 class Limits(_Section):

@@ -5,16 +5,23 @@ reached; 78 the configuration cannot be used; 130 interrupted.
 """
 
 import importlib
+import os
 from typing import Final
 
 import click
 
 _COMMANDS: Final = {
     "audit": "broker.cli.audit:audit",
+    "doctor": "broker.cli.doctor:doctor",
     "exchange": "broker.cli.exchange:exchange",
+    "init": "broker.cli.init:init",
+    "lift": "broker.cli.lift:lift",
+    "paths": "broker.cli.paths:paths",
     "policy": "broker.cli.policy:policy",
+    "revocations": "broker.cli.revocations:revocations",
     "revoke": "broker.cli.revoke:revoke",
     "serve": "broker.cli.serve:serve",
+    "task": "broker.cli.task:task",
 }
 _HIDDEN: Final = {"_issuer": "broker.cli.serve:issuer", "_door": "broker.cli.serve:door"}
 
@@ -33,13 +40,28 @@ class _Lazy(click.Group):
         try:
             command = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as missing:
-            raise click.ClickException(
-                f"`broker {cmd_name}` needs {missing.name}: pip install 'spiffe-credential-broker[server]'"
-            ) from missing
+            return _Missing(cmd_name, missing.name or "more")
         return command if isinstance(command, click.Command) else None
+
+
+class _Missing(click.Command):
+    """Stands in for a command whose packages are not installed: listed and completed, and says so when it is run."""
+
+    def __init__(self, name: str, package: str) -> None:
+        super().__init__(name, short_help="(needs the [server] extra)")
+        self._message = f"`broker {name}` needs {package}: pip install 'spiffe-credential-broker[server]'"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:  # noqa: ARG002
+        """End with what is missing, whatever the arguments; completion asks on behalf of nobody, and goes on."""
+        if ctx.resilient_parsing:
+            return []
+        raise click.ClickException(self._message)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="spiffe-credential-broker")
-def broker() -> None:
+@click.pass_context
+def broker(context: click.Context) -> None:
     """Give AI agents credentials for one action at a time, proven by SPIFFE, decided by policy, and revocable."""
+    if os.environ.get("NO_COLOR"):  # no-color.org; without it, colour stands on a terminal only
+        context.color = False

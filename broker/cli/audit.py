@@ -18,6 +18,7 @@ from broker.audit.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointInvali
 from broker.audit.checkpoint import verify as verify_note
 from broker.audit.saved import SavedLogInvalid
 from broker.audit.verify import LoggedEntry, Report, verify_log
+from broker.cli.audit_export import export
 from broker.cli.audit_tail import tail
 from broker.store.interface import StoreUnavailable
 from broker.store.sqlite import OfflineLog
@@ -39,9 +40,10 @@ class _Source:
 
 @click.group
 def audit() -> None:
-    """Follow and verify the audit log."""
+    """Follow, export and verify the audit log."""
 
 
+audit.add_command(export)
 audit.add_command(tail)
 
 

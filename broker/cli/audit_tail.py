@@ -10,6 +10,7 @@ import click
 from broker.audit import saved
 from broker.audit.entry import Opening
 from broker.cli.connection import options, run
+from broker.cli.cursor import recall, remember
 from broker.client import Session
 from broker.v1 import audit_pb2
 
@@ -53,7 +54,7 @@ def tail(  # noqa: PLR0913  # one parameter an option
 ) -> None:
     """Show the audit log, in order and without gaps."""
     wanted = audit_pb2.AuditFilter(kinds=kinds, tenant=tenant, agent=agent, task_id=task, credential_id=credential)
-    resume = cursor.read_text().strip() if cursor and cursor.exists() else ""
+    resume = recall(cursor)
 
     async def work(session: Session) -> None:
         stream = session.subscribe_audit(
@@ -61,17 +62,9 @@ def tail(  # noqa: PLR0913  # one parameter an option
         )
         async for message in stream:
             _show_message(message, as_json=as_json)
-            if cursor:
-                _remember(cursor, message.cursor)
+            remember(cursor, message.cursor)
 
     run(address, broker_id, socket, spiffe_id, work)
-
-
-def _remember(path: Path, cursor: str) -> None:
-    """Replace the file at once: a crash in between leaves the cursor before, and what came after is shown again."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(cursor + "\n")
-    fresh.replace(path)
 
 
 def _show_message(message: audit_pb2.SubscribeAuditResponse, *, as_json: bool) -> None:

@@ -19,10 +19,18 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def _address(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal():
+        raise click.BadParameter("give host:port, such as 127.0.0.1:8443")
+    return value
+
+
 def options(command: Callable[P, T]) -> Callable[P, T]:
     """Add the options that say which broker, as whom."""
     decorators = [
         click.option("--broker", "address", envvar="BROKER_ADDRESS", default="127.0.0.1:8443", show_default=True,
+                     callback=_address,
                      help="The broker's host and port.  [env: BROKER_ADDRESS]"),
         click.option("--broker-id", envvar="BROKER_ID", required=True,
                      help="The broker's SPIFFE ID; the connection is refused to anyone else.  [env: BROKER_ID]"),

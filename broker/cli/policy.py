@@ -1,24 +1,18 @@
 """`broker policy`: look at a policy bundle before it decides anything."""
 
-import json
 from pathlib import Path
-from typing import Final
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from broker.policy.bundle import BundleProblem, Draft, Problem, compile_bundle, read_bundle
+from broker.cli import bundle
+from broker.cli.bundle import WRONG, print_json
+from broker.cli.explain import explain
+from broker.policy.bundle import BundleProblem, Draft, compile_bundle, read_bundle
 from broker.policy.compiled import CompiledPolicy
 from broker.policy.golden import CaseResult, run_cases
-from broker.policy.source import read_directory
-
-_WRONG: Final = 1
-_PIPED_WIDTH: Final = 160
-
-_directory = click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 
 
 @click.group()
@@ -26,22 +20,23 @@ def policy() -> None:
     """Check a policy bundle and show what it answers."""
 
 
+policy.add_command(explain)
+
+
 @policy.command()
-@_directory
-@_as_json
-@click.pass_context
-def check(context: click.Context, directory: Path, *, as_json: bool) -> None:
+@bundle.directory
+@bundle.as_json
+def check(directory: Path, *, as_json: bool) -> None:
     """Load DIRECTORY as the broker would and name everything that keeps it from loading.
 
     Exit status: 0 it loads; 1 it does not.
     """
     try:
-        compiled = compile_bundle(_read(directory))
+        compiled = compile_bundle(bundle.read(directory))
     except BundleProblem as problem:
-        _show_problems(problem.problems, as_json=as_json)
-        context.exit(_WRONG)
+        bundle.stop(problem.problems, for_program=as_json)
     if as_json:
-        _print_json({"ok": True, "digest": compiled.digest, "counts": _counts(compiled), "problems": []})
+        print_json({"ok": True, "digest": compiled.digest, "counts": _counts(compiled), "problems": []})
         return
     console = Console()
     console.print(Text.assemble(("good", "bold green"), f"  {compiled.digest}"), soft_wrap=True)
@@ -49,8 +44,8 @@ def check(context: click.Context, directory: Path, *, as_json: bool) -> None:
 
 
 @policy.command()
-@_directory
-@_as_json
+@bundle.directory
+@bundle.as_json
 @click.pass_context
 def test(context: click.Context, directory: Path, *, as_json: bool) -> None:
     """Ask the golden cases of DIRECTORY and show each answer.
@@ -58,24 +53,16 @@ def test(context: click.Context, directory: Path, *, as_json: bool) -> None:
     Exit status: 0 all as expected; 1 otherwise.
     """
     try:
-        draft = read_bundle(_read(directory))
+        draft = read_bundle(bundle.read(directory))
     except BundleProblem as problem:
-        _show_problems(problem.problems, as_json=as_json)
-        context.exit(_WRONG)
+        bundle.stop(problem.problems, for_program=as_json)
     results = run_cases(draft.policy, draft.cases)
     if as_json:
-        _print_json(_results_json(draft, results))
+        print_json(_results_json(draft, results))
     else:
         _show_results(results)
     if not all(result.passed for result in results):
-        context.exit(_WRONG)
-
-
-def _read(directory: Path) -> dict[str, bytes]:
-    try:
-        return read_directory(directory)
-    except OSError as problem:
-        raise click.ClickException(f"{directory}: {problem.strerror or problem}") from problem
+        context.exit(WRONG)
 
 
 def _counts(compiled: CompiledPolicy) -> dict[str, int]:
@@ -88,23 +75,6 @@ def _counts(compiled: CompiledPolicy) -> dict[str, int]:
         "services": len(register.services),
         "operators": len(register.operators),
     }
-
-
-def _show_problems(problems: tuple[Problem, ...], *, as_json: bool) -> None:
-    if as_json:
-        found = [{"file": p.file, "line": p.line, "sentence": p.sentence} for p in problems]
-        _print_json({"ok": False, "problems": found})
-        return
-    console = _console()
-    console.print(Text(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}; the broker would not load this:"))
-    table = Table(show_lines=True)
-    table.add_column("where", style="bold")
-    table.add_column("what, and what puts it right", overflow="fold")
-    for problem in problems:
-        place = problem.file or "the bundle"
-        # Text, not markup: what stands in a bundle is shown, never interpreted.
-        table.add_row(Text(place if problem.line is None else f"{place}:{problem.line}"), Text(problem.sentence))
-    console.print(table)
 
 
 def _show_results(results: tuple[CaseResult, ...]) -> None:
@@ -122,7 +92,7 @@ def _show_results(results: tuple[CaseResult, ...]) -> None:
             Text(action),
             Text(answer, "" if result.passed else "red"),
         )
-    console = _console()
+    console = bundle.console()
     console.print(table)
     wrong = sum(not result.passed for result in results)
     console.print(Text(f"{len(results)} cases, {wrong} wrong" if wrong else f"{len(results)} cases, all as expected"))
@@ -145,13 +115,3 @@ def _results_json(draft: Draft, results: tuple[CaseResult, ...]) -> dict[str, ob
             for result in results
         ],
     }
-
-
-def _console() -> Console:
-    """Return a console that does not break lines at 80 columns when nobody looks at a terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, _PIPED_WIDTH))
-
-
-def _print_json(value: dict[str, object]) -> None:
-    click.echo(json.dumps(value, ensure_ascii=True))

@@ -1,8 +1,8 @@
 """A stand-in for issuer or door: tells a test over a unix datagram socket what it lives through.
 
 Usage: half.py ROLE REPORTS BEHAVIOUR --control-fd N [--config PATH].
-Behaviours: "well"; "stubborn" ends neither at SIGTERM nor with its parent; "misconfigured" leaves with 78,
-"hesitant" too, but a while after it closed its control socket; "dead-eared" closes that and goes on; "dies" ends at once.
+Behaviours: "well"; "stubborn" ends neither at SIGTERM nor with its parent; "misconfigured" leaves with 78, "hesitant"
+too, but a while after it closed its control socket; "dead-eared" closes that and goes on; "dies" ends at once.
 """
 
 import argparse

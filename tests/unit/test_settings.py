@@ -46,6 +46,9 @@ BAD = [
     pytest.param("[limits]\ncall_deadline = -1\n", "limits.call_deadline", id="duration"),
     pytest.param("[workload_api]\nsocket = '/run/agent.sock'\n", "workload_api.socket: unix:", id="socket"),
     pytest.param("[broker\n", "not valid TOML", id="syntax"),
+    pytest.param(
+        '[tasks]\ndefault_lifetime = "P2D"\n', "tasks: default_lifetime must not be above", id="lifetimes-crossed"
+    ),
 ]
 
 
@@ -64,6 +67,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, more: str, said: str) -> N
         ("spiffe://example.org/broker", "example.org/broker", "broker.spiffe_id: not a SPIFFE ID"),
         ("sqlite:////var/lib/broker/broker.sqlite3", "postgres://x", "store.url: sqlite:///"),
         ('[keys]\ndir = "/var/lib/broker/keys"\n', "", "keys: missing"),
+        ("[keys]\n", '[keys]\nrotate_every = "PT1M"\n', "keys: publish_ahead must not be above rotate_every"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_fix(tmp_path: Path, old: str, new: str, said: str) -> None:

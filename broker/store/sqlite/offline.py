@@ -11,6 +11,16 @@ from broker.audit.verify import LoggedEntry
 from broker.store.interface import StoreUnavailable
 
 
+def connect_read_only(database: Path) -> sqlite3.Connection:
+    """Connect so that nothing is written, beside the file either."""
+    # Without a shared memory file nobody has it open, and SQLite must not make one, unless a log waits to be read.
+    shared, log = (database.with_name(database.name + suffix) for suffix in ("-shm", "-wal"))
+    in_use = shared.exists() or (log.exists() and log.stat().st_size > 0)
+    option = "" if in_use else "&immutable=1"
+    uri = f"{database.absolute().as_uri()}?mode=ro{option}"
+    return sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfflineLog:
     """One consistent state of the log in a store file, as a context manager."""
@@ -27,21 +37,14 @@ class OfflineLog:
         """
         if not database.is_file():
             raise StoreUnavailable(f"{database}: no such file")
-        # A copy in a directory that cannot be written has no shared memory file, and needs none when it has no log.
-        wal = database.with_name(database.name + "-wal")
-        unused = "" if wal.exists() and wal.stat().st_size else "&immutable=1"
-        last: sqlite3.Error | None = None
-        for option in ("", unused):
-            try:
-                connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro{option}", uri=True, timeout=5.0)
-                connection.isolation_level = None
-                connection.execute("PRAGMA trusted_schema = OFF")
-                connection.execute("BEGIN")
-                connection.execute("SELECT max(position) FROM event").fetchone()
-                return cls(connection=connection)
-            except sqlite3.Error as problem:
-                last = problem
-        raise StoreUnavailable(f"{database} is no readable store: {last}")
+        try:
+            connection = connect_read_only(database)
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("BEGIN")
+            connection.execute("SELECT max(position) FROM event").fetchone()
+        except sqlite3.Error as problem:
+            raise StoreUnavailable(f"{database} is no readable store: {problem}") from problem
+        return cls(connection=connection)
 
     def __enter__(self) -> Self:
         return self

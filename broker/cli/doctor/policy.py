@@ -1,0 +1,94 @@
+"""Checks of the policy bundle."""
+
+import stat
+from typing import Final
+
+from broker.cli.doctor.finding import Check, Finding, ok, problem, warning
+from broker.cli.doctor.places import quoted
+from broker.cli.doctor.setup import Setup
+from broker.policy.bundle import BundleProblem
+from broker.policy.compiled import CompiledPolicy
+
+_SHOWN: Final = 3
+
+
+def policy_directory(setup: Setup) -> Finding:
+    """The bundle's directory is there, and nobody else writes the policy."""
+    directory = setup.settings.policy.dir
+    if not directory.is_dir():
+        return problem(
+            f"{directory} is not there, or is no directory",
+            why="Without policy every request is refused.",
+            fix="Set [policy] dir to the bundle's directory; `broker init DIR` writes a first one.",
+        )
+    for path in (directory, *sorted(directory.iterdir())):
+        if path.stat().st_mode & stat.S_IWOTH:
+            return problem(
+                f"anybody may write {path}",
+                why="Whoever writes the policy decides who gets which credential.",
+                fix=f"chmod -R o-w {quoted(directory)}",
+            )
+    return ok(f"{directory} is there; only its owner and group may write it")
+
+
+def policy_loads(setup: Setup) -> Finding:
+    """The bundle compiles and answers its golden cases as expected."""
+    policy = setup.policy
+    if isinstance(policy, BundleProblem):
+        named = "; ".join(str(each) for each in policy.problems[:_SHOWN])
+        more = len(policy.problems) - _SHOWN
+        return problem(
+            named + (f"; and {more} more" if more > 0 else ""),
+            why="A broker that starts with it refuses everything; one that runs keeps the last good bundle.",
+            fix=f"broker policy check {quoted(setup.settings.policy.dir)}",
+        )
+    register = policy.register
+    return ok(f"{len(policy.rules)} policies, {len(register.agents)} agents, {len(register.services)} services")
+
+
+def policy_owners(setup: Setup) -> Finding:
+    """Somebody answers for every agent."""
+    found = _compiled(setup)
+    unowned = [agent.spiffe_id for agent in found.register.agents.values() if not agent.owned]
+    if unowned:
+        return warning(
+            f"without a business owner and a security owner: {', '.join(unowned)}",
+            why="Such an agent gets nothing at all.",
+            fix=f"Fill in business_owner and security_owner in {setup.settings.policy.dir}/entities.toml.",
+        )
+    return ok("every agent has its two owners")
+
+
+def policy_domains(setup: Setup) -> Finding:
+    """Somebody in the bundle is of the broker's own trust domain."""
+    own = setup.own_id.trust_domain
+    domains = trust_domains(_compiled(setup))
+    if domains and own not in domains:
+        return problem(
+            f"the bundle knows only {', '.join(sorted(domains))}; the broker is of {own}",
+            why="Nobody of the broker's own trust domain gets anything; the bundle is often another deployment's.",
+            fix=f"Put spiffe://{own}/... into {setup.settings.policy.dir}/entities.toml, or set [broker] spiffe_id.",
+        )
+    return ok(f"the bundle's trust domains: {', '.join(sorted(domains)) or 'none'}")
+
+
+def trust_domains(policy: CompiledPolicy) -> frozenset[str]:
+    """Return the trust domain of everybody whom a bundle knows."""
+    register = policy.register
+    known = (*register.agents, *register.services, *register.operators)
+    return frozenset(spiffe_id.removeprefix("spiffe://").partition("/")[0] for spiffe_id in known)
+
+
+def _compiled(setup: Setup) -> CompiledPolicy:
+    policy = setup.policy
+    if isinstance(policy, BundleProblem):
+        raise AssertionError("this check stands above policy-loads") from policy  # noqa: TRY004  # a defect of ours
+    return policy
+
+
+CHECKS: Final = (
+    Check(id="policy-directory", look=policy_directory, above=("config",)),
+    Check(id="policy-loads", look=policy_loads, above=("policy-directory",)),
+    Check(id="policy-owners", look=policy_owners, above=("policy-loads",)),
+    Check(id="policy-domains", look=policy_domains, above=("policy-loads",)),
+)

@@ -1,0 +1,84 @@
+"""`broker revocations`: what no longer counts, as services and agents hear of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from pyroaring import BitMap
+
+from broker.cli.connection import options, run
+from broker.cli.cursor import recall, remember
+from broker.client import Session
+from broker.v1 import revoke_pb2
+
+
+@click.group
+def revocations() -> None:
+    """Follow the revocations that concern the caller."""
+
+
+@revocations.command
+@options
+@click.option(
+    "--cursor",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Resume after what was shown last time, as this file remembers.",
+)
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+def follow(
+    *, address: str, broker_id: str, socket: str | None, spiffe_id: str | None, cursor: Path | None, as_json: bool
+) -> None:
+    """Show each revocation as it comes, until interrupted: a service those of its credentials, an agent its own.
+
+    Without a cursor, everything that counts now comes first. It goes on by itself after a lost connection.
+    """
+    resume = recall(cursor)
+
+    async def work(session: Session) -> None:
+        async for message in session.subscribe_revocations(cursor=resume):
+            for line in _lines(message, as_json=as_json):
+                click.echo(line)
+            remember(cursor, message.cursor)
+
+    run(address, broker_id, socket, spiffe_id, work)
+
+
+def _lines(message: revoke_pb2.SubscribeRevocationsResponse, *, as_json: bool) -> list[str]:
+    """Return what is new in a message; a heartbeat alone is nothing new."""
+    found: list[dict[str, Any]] = []
+    if message.HasField("snapshot"):
+        snapshot = message.snapshot
+        found.append({"position": message.from_position, "snapshot": _ended(snapshot.credential_ids, _bits(snapshot))})
+    for each in message.revoked:
+        at = each.at.ToJsonString()
+        ended = _ended(each.credential_ids, each.status_indexes)
+        found.append({"position": each.position, "at": at, "rule": each.rule} | ended)
+    if as_json:
+        lines = [json.dumps(each) for each in found]
+        if found:
+            covered = {"from": message.from_position, "to": message.to_position, "cursor": message.cursor}
+            lines.append(json.dumps(covered))
+        return lines
+    return [_line(each) for each in found]
+
+
+def _bits(snapshot: revoke_pb2.RevocationSnapshot) -> list[int]:
+    return list(BitMap.deserialize(snapshot.status_indexes)) if snapshot.status_indexes else []
+
+
+def _ended(credentials: Any, indexes: Any) -> dict[str, Any]:  # noqa: ANN401  # protobuf's repeated fields
+    """Return what ended: credentials by id for an agent, by status index for a service."""
+    return {"credentials": list(credentials), "status_indexes": list(indexes)}
+
+
+def _line(found: dict[str, Any]) -> str:
+    snapshot = found.get("snapshot")
+    ended = snapshot or found
+    names = [*ended["credentials"], *(f"#{index}" for index in ended["status_indexes"])]
+    position = click.style(f"{found['position']:>6}", dim=True)
+    if snapshot:
+        shown = " ".join(names) or "none"
+        return "  ".join((position, click.style("revoked until now".ljust(28), fg="yellow"), shown))
+    rule = click.style(found["rule"].ljust(10), fg="red")
+    return "  ".join((position, found["at"][11:23], rule, " ".join(names) or "none of yours"))

@@ -1,0 +1,475 @@
+"""Each broken set-up is made for real; the doctor names it, by its check, with its fix, and everything else is well."""
+
+import fcntl
+import os
+import socket
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from tests.cli.setups import House, invoke, listener, open_store, served
+from tests.fakes.trust_domain import AUTHORITY_USAGE, TrustDomain
+from tests.fakes.workload_api import Given
+
+Break = Callable[[House], None]
+
+
+def test_a_healthy_set_up_is_all_green(house: House) -> None:
+    status, found = house.doctor()
+    assert (status, {each["level"] for each in found.values()}) == (0, {"ok"})
+    assert len(found) >= 25
+
+
+def test_a_set_up_that_has_served_is_all_green(house: House) -> None:
+    served(house)
+    before = tree(house.folder)
+    status, found = house.doctor()
+    assert (status, {name: each for name, each in found.items() if each["level"] != "ok"}) == (0, {})
+    assert int(found["store-content"]["what"].partition(" events")[0]) > 0
+    assert "all 2 keys" in found["key-ring"]["what"]
+    assert "is the one that signed" in found["checkpoint-key"]["what"]
+    assert tree(house.folder) == before, "it looks only"
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file with its mode and the time of its last change."""
+    return {str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in folder.rglob("*")}
+
+
+# --- configuration --------------------------------------------------------------------------------------------------
+
+
+def config_others_write(house: House) -> None:
+    house.config.chmod(0o666)
+
+
+def issuer_of_another(house: House) -> None:
+    house.edit("https://broker.example.org", "https://tokens.acme.internal")
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def admin_path_too_long(house: House) -> None:
+    house.edit("/data/admin.sock", f"/data/{'x' * 108}.sock")
+
+
+def admin_path_taken(house: House) -> None:
+    (house.data / "admin.sock").write_text("not a socket")
+
+
+def store_nowhere(house: House) -> None:
+    house.edit("/data/broker.sqlite3", "/nowhere/broker.sqlite3")
+
+
+def store_read_by_others(house: House) -> None:
+    open_store(house).close()
+    house.store.chmod(0o644)
+
+
+def store_is_a_link(house: House) -> None:
+    house.store.symlink_to(house.folder / "elsewhere")
+
+
+def store_replaceable(house: House) -> None:
+    (house.data / "open").mkdir()
+    (house.data / "open").chmod(0o777)
+    house.edit("/data/broker.sqlite3", "/data/open/broker.sqlite3")
+
+
+def store_locked(house: House) -> None:
+    descriptor = os.open(f"{house.store}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.write(descriptor, b"4711\n")
+    house.kept.append(descriptor)
+
+
+def store_held_by_another_broker(house: House) -> None:
+    house.kept.append(open_store(house))
+
+
+def store_is_something_else(house: House) -> None:
+    house.store.write_bytes(b"not a database " * 100)
+    house.store.chmod(0o600)
+
+
+def store_tampered(house: House) -> None:
+    served(house)
+    with closing(sqlite3.connect(house.store)) as connection, connection:
+        connection.execute("UPDATE event SET content = x'7b7d' WHERE position = 0")
+
+
+def store_of_a_later_release(house: House) -> None:
+    open_store(house).close()
+    with closing(sqlite3.connect(house.store)) as connection, connection:
+        connection.execute("INSERT INTO schema_version VALUES (9000, 'later')")
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+def keys_directory_open(house: House) -> None:
+    house.keys.mkdir(mode=0o755)
+
+
+def keys_directory_is_a_link(house: House) -> None:
+    (house.folder / "real").mkdir(mode=0o700)
+    house.keys.symlink_to(house.folder / "real")
+
+
+def key_read_by_others(house: House) -> None:
+    served(house)
+    (house.keys / "checkpoint.pem").chmod(0o640)
+
+
+def key_garbage(house: House) -> None:
+    house.keys.mkdir(mode=0o700)
+    (house.keys / "checkpoint.pem").touch(0o600)
+
+
+def key_misnamed(house: House) -> None:
+    house.keys.mkdir(mode=0o700)
+    write_key(house.keys / f"{'A' * 43}.pem", ec.generate_private_key(ec.SECP256R1()))
+
+
+def key_gone(house: House) -> None:
+    served(house)
+    for path in house.keys.glob("*.pem"):
+        if path.name != "checkpoint.pem":
+            path.unlink()
+
+
+def checkpoint_key_gone(house: House) -> None:
+    served(house)
+    (house.keys / "checkpoint.pem").unlink()
+
+
+def checkpoint_key_replaced(house: House) -> None:
+    checkpoint_key_gone(house)
+    write_key(house.keys / "checkpoint.pem", ed25519.Ed25519PrivateKey.generate())
+
+
+def issuer_renamed(house: House) -> None:
+    served(house)
+    house.edit("https://broker.example.org", "https://tokens.example.org")
+
+
+def write_key(path: Path, key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> None:
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    path.write_bytes(key.private_bytes(encoding, form, serialization.NoEncryption()))
+    path.chmod(0o600)
+
+
+# --- policy ---------------------------------------------------------------------------------------------------------
+
+
+def policy_nowhere(house: House) -> None:
+    house.edit("/policy", "/no-policy")
+
+
+def policy_others_write(house: House) -> None:
+    (house.policy / "policies.cedar").chmod(0o666)
+
+
+def policy_does_not_load(house: House) -> None:
+    house.edit("permit (", "permitt (", file=house.policy / "policies.cedar")
+
+
+def policy_golden_case_fails(house: House) -> None:
+    house.edit("amount > 5000", "amount > 5001", file=house.policy / "policies.cedar")
+    house.edit('"max\\": 5000', '"max\\": 9000', file=house.policy / "policies.cedar")
+
+
+def policy_without_owner(house: House) -> None:
+    another_agent(house, "spiffe://example.org/agent/orphan", ('"Information Security"', '""'))
+
+
+def another_agent(house: House, spiffe_id: str, *changes: tuple[str, str]) -> None:
+    """Register an agent like the first one."""
+    text = (house.policy / "entities.toml").read_text()
+    block = text.partition("[[agent]]")[2].partition("# What credentials")[0]
+    for old, new in (("spiffe://example.org/agent/assistant", spiffe_id), *changes):
+        assert old in block
+        block = block.replace(old, new)
+    (house.policy / "entities.toml").write_text(f"{text}\n[[agent]]{block}")
+
+
+def policy_of_another_trust_domain(house: House) -> None:
+    for path in house.policy.iterdir():
+        path.write_text(path.read_text().replace("spiffe://example.org", "spiffe://acme.internal"))
+    house.spire.give(given(house), federated=(TrustDomain("acme.internal"),))
+
+
+def given(house: House, path: str = "/broker", **form: object) -> Given:
+    return Given(svid=house.domain.svid(path, **form), domain=house.domain)  # type: ignore[arg-type]  # a Form's words
+
+
+# --- SPIRE ----------------------------------------------------------------------------------------------------------
+
+
+def socket_not_named(house: House) -> None:
+    house.edit(f'socket = "{house.spire.socket}"', "")
+
+
+def socket_gone(house: House) -> None:
+    house.spire.stop()
+
+
+def agent_dead(house: House) -> None:
+    house.spire.stop()
+    path = house.spire.socket.removeprefix("unix:")
+    with socket.socket(socket.AF_UNIX) as left:  # the file stays when its process is gone
+        left.bind(path)
+
+
+def agent_refuses(house: House) -> None:
+    house.spire.refuse(grpc.StatusCode.INTERNAL)
+
+
+def no_entry(house: House) -> None:
+    house.spire.refuse()
+
+
+def entry_of_another(house: House) -> None:
+    house.spire.give(given(house, "/agent/assistant"))
+
+
+def wrong_trust_domain(house: House) -> None:
+    other = TrustDomain("acme.internal")
+    house.spire.give_svid(other.svid("/broker"), other, house.domain)
+
+
+def several_svids(house: House) -> None:
+    house.spire.give(given(house), given(house, "/agent/assistant"))
+
+
+def same_svid_twice(house: House) -> None:
+    house.spire.give(given(house), given(house))
+
+
+def svid_can_sign(house: House) -> None:
+    house.spire.give(given(house, usage=AUTHORITY_USAGE))
+
+
+def svid_of_a_weak_key(house: House) -> None:
+    house.spire.give(given(house, key="p521"))
+
+
+def svid_expired(house: House) -> None:
+    house.spire.give(given(house, start=timedelta(hours=-2), ttl=timedelta(minutes=-1)))
+
+
+def bundle_missing(house: House) -> None:
+    one = given(house)
+    house.domain.authorities.clear()
+    house.spire.give(one)
+
+
+def bundle_expired(house: House) -> None:
+    old = TrustDomain("example.org", authorities=[])
+    old.authorities.clear()
+    old.add_authority(start=timedelta(days=-2), ttl=timedelta(days=-1))
+    house.spire.give(Given(svid=old.svid("/broker"), domain=old))
+
+
+def bundle_of_another_server(house: House) -> None:
+    house.spire.give(Given(svid=house.domain.svid("/broker"), domain=TrustDomain("example.org")))
+
+
+def federated_bundle_missing(house: House) -> None:
+    another_agent(house, "spiffe://partner.example/agent/courier")
+
+
+def clock_behind_spire(house: House) -> None:
+    house.spire.give(given(house, start=timedelta(minutes=10), ttl=timedelta(hours=1)))
+
+
+def clock_behind_the_log(house: House) -> None:
+    from tests.cli.events import started_at  # noqa: PLC0415
+
+    started_at(house, timedelta(minutes=10))
+
+
+# --- ports ----------------------------------------------------------------------------------------------------------
+
+
+def port_taken(house: House) -> None:
+    house.kept.append(listener(house.port))
+
+
+def address_of_another_machine(house: House) -> None:
+    house.edit(f"127.0.0.1:{house.port}", f"192.0.2.1:{house.port}")
+
+
+def address_without_a_port(house: House) -> None:
+    house.edit(f"127.0.0.1:{house.port}", "127.0.0.1:0")
+
+
+def admin_socket_of_something_else(house: House) -> None:
+    house.edit('# call_deadline = "PT10S"', 'call_deadline = "PT0.1S"')
+    mute = socket.socket(socket.AF_UNIX)
+    mute.bind(str(house.data / "admin.sock"))
+    mute.listen()
+    house.kept.append(mute)
+
+
+# check, level, how it is broken, and what the fix says.
+BROKEN: list[tuple[str, str, Break, str]] = [
+    ("config-mode", "problem", config_others_write, "chmod go-w "),
+    ("issuer-name", "problem", issuer_of_another, '"https://broker.example.org"'),
+    ("admin-socket", "problem", admin_path_too_long, "shorter path"),
+    ("admin-socket", "problem", admin_path_taken, "mv "),
+    ("store-file", "problem", store_nowhere, "mkdir -p -m 700 "),
+    ("store-file", "problem", store_read_by_others, "chmod 600 "),
+    ("store-file", "problem", store_is_a_link, "the file itself"),
+    ("store-file", "problem", store_replaceable, "chmod o-w "),
+    ("store-lock", "problem", store_locked, "kill 4711"),
+    ("store-lock", "problem", store_held_by_another_broker, f"kill {os.getpid()}"),
+    ("store-content", "problem", store_is_something_else, "restore the newest backup"),
+    ("store-content", "problem", store_tampered, "Keep the file as evidence"),
+    ("store-content", "problem", store_of_a_later_release, "Start the release that wrote it"),
+    ("keys-directory", "problem", keys_directory_open, "chmod 700 "),
+    ("keys-directory", "problem", keys_directory_is_a_link, "Set [keys] dir to the directory itself"),
+    ("key-files", "problem", key_read_by_others, "chmod 600 "),
+    ("key-files", "problem", key_garbage, "Restore it from the backup, or: mv "),
+    ("key-files", "problem", key_misnamed, "Restore it from the backup, or: mv "),
+    ("key-ring", "problem", key_gone, "Restore it from the backup that belongs to this store"),
+    ("checkpoint-key", "problem", checkpoint_key_gone, "Restore it from the backup that belongs to this store"),
+    ("checkpoint-key", "problem", checkpoint_key_replaced, "Restore it from the backup that belongs to this store"),
+    ("checkpoint-key", "problem", issuer_renamed, 'back to "https://broker.example.org"'),
+    ("policy-directory", "problem", policy_nowhere, "broker init"),
+    ("policy-directory", "problem", policy_others_write, "chmod -R o-w "),
+    ("policy-loads", "problem", policy_does_not_load, "broker policy check "),
+    ("policy-loads", "problem", policy_golden_case_fails, "broker policy check "),
+    ("policy-owners", "warning", policy_without_owner, "business_owner and security_owner"),
+    ("policy-domains", "problem", policy_of_another_trust_domain, "Put spiffe://example.org/"),
+    ("workload-socket", "problem", socket_not_named, "Set [workload_api] socket"),
+    ("workload-socket", "problem", socket_gone, "spire-agent healthcheck"),
+    ("workload-api", "problem", agent_dead, "spire-agent healthcheck"),
+    ("workload-api", "problem", agent_refuses, "spire-agent healthcheck"),
+    ("workload-entry", "problem", no_entry, "spire-server entry create -spiffeID spiffe://example.org/broker"),
+    ("svid-choice", "problem", entry_of_another, "spire-server entry create -spiffeID spiffe://example.org/broker"),
+    ("svid-choice", "problem", wrong_trust_domain, '"spiffe://acme.internal/broker"'),
+    ("svid-choice", "warning", several_svids, "selectors of its own"),
+    ("svid-choice", "problem", same_svid_twice, "spire-server entry delete"),
+    ("svid-form", "problem", svid_can_sign, "ca_key_type"),
+    ("svid-form", "problem", svid_of_a_weak_key, "ca_key_type"),
+    ("svid-time", "problem", svid_expired, "timedatectl"),
+    ("trust-bundle", "problem", bundle_missing, "spire-server bundle show"),
+    ("trust-bundle", "problem", bundle_expired, "spire-server bundle show"),
+    ("svid-chain", "problem", bundle_of_another_server, "spire-server bundle show, and compare"),
+    ("federation", "problem", federated_bundle_missing, "-federatesWith spiffe://partner.example"),
+    ("clock", "problem", clock_behind_spire, "timedatectl set-ntp true"),
+    ("clock", "problem", clock_behind_the_log, "timedatectl set-ntp true"),
+    ("port", "problem", port_taken, "ss -ltnp"),
+    ("port", "problem", address_of_another_machine, "an address of this machine"),
+    ("port", "warning", address_without_a_port, "a port of your choice"),
+    ("running", "problem", admin_socket_of_something_else, "ss -lxp"),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "level", "broken", "fix"), BROKEN, ids=[f"{row[0]}-{row[2].__name__}" for row in BROKEN]
+)
+def test_a_broken_set_up(house: House, check: str, level: str, broken: Break, fix: str) -> None:
+    broken(house)
+    status, found = house.doctor()
+    shown = {name: each for name, each in found.items() if each["level"] not in ("ok", "not run")}
+    assert set(shown) == {check}, shown
+    assert (shown[check]["level"], status) == (level, int(level == "problem"))
+    assert fix in shown[check]["fix"]
+    assert shown[check]["what"]
+    assert shown[check]["why"]
+
+
+UNUSABLE: dict[str, tuple[Callable[[House], object], str]] = {
+    "not-there": (lambda house: house.config.unlink(), "broker init"),
+    "not-toml": (lambda house: house.config.write_text("[broker"), "Correct the keys"),
+    "unknown-key": (lambda house: house.edit("[limits]", "[limits]\nheart = 1"), "Correct the keys"),
+    "missing-key": (lambda house: house.edit("issuer = ", "# issuer = "), "Correct the keys"),
+    "bad-value": (lambda house: house.edit('"https://', '"http://'), "Correct the keys"),
+}
+
+
+@pytest.mark.parametrize(("broken", "fix"), UNUSABLE.values(), ids=UNUSABLE)
+def test_a_configuration_that_cannot_be_used(house: House, broken: Break, fix: str) -> None:
+    broken(house)
+    status, found = house.doctor()
+    assert (status, list(found)) == (78, ["config"])
+    assert (found["config"]["level"], fix in found["config"]["fix"]) == ("problem", True)
+
+
+def test_a_misspelt_variable_is_named(house: House) -> None:
+    status, found = house.doctor(BROKER_STORE__ULR="x")
+    assert (status, "BROKER_STORE__ULR" in found["config"]["what"]) == (78, True)
+    assert "Unset the variable" in found["config"]["fix"]
+
+
+def test_what_stands_above_a_problem_is_not_run_and_says_why(house: House) -> None:
+    house.spire.refuse()
+    _, found = house.doctor()
+    above = {name for name, each in found.items() if each["level"] == "not run"}
+    assert above == {"svid-choice", "svid-form", "svid-time", "trust-bundle", "svid-chain", "federation"}
+    assert found["svid-choice"]["what"] == "cannot be checked before workload-entry is right"
+    assert (found["clock"]["level"], found["port"]["level"]) == ("ok", "ok")
+
+
+def test_a_finding_that_is_accepted_does_not_count(house: House) -> None:
+    issuer_of_another(house)
+    assert house.doctor()[0] == 1
+    status, found = house.doctor("--accept", "issuer-name")
+    assert (status, found["issuer-name"]["level"]) == (0, "accepted")
+    assert invoke("doctor", "--accept", "nonsense").exit_code == 2
+
+
+def test_the_environment_names_the_socket_when_the_file_does_not(house: House) -> None:
+    socket_not_named(house)
+    assert house.doctor(SPIFFE_ENDPOINT_SOCKET=house.spire.socket)[0] == 0
+    status, found = house.doctor(SPIFFE_ENDPOINT_SOCKET="tcp://127.0.0.1:1")
+    assert (status, "unix:/path" in found["workload-socket"]["fix"]) == (1, True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file somebody else's")
+def test_a_store_of_another_user(house: House) -> None:
+    open_store(house).close()
+    os.chown(house.store, 12345, -1)
+    status, found = house.doctor()
+    assert (status, found["store-file"]["level"]) == (1, "problem")
+    assert "12345" in found["store-file"]["what"]
+    assert f"chown {os.geteuid()} " in found["store-file"]["fix"]
+
+
+def test_people_get_a_table_without_colour_where_nobody_looks(house: House) -> None:
+    port_taken(house)
+    shown = invoke("doctor", "--config", house.config)
+    assert shown.exit_code == 1
+    assert "PROBLEM  port" in shown.output
+    assert "→ See who listens" in shown.output
+    assert "1 problem" in shown.output
+    assert "\x1b" not in shown.output
+
+
+def test_what_stands_in_files_is_shown_and_not_interpreted(house: House) -> None:
+    house.edit("[limits]", '[limits]\n"[red]\\u001b[31mheart" = 1')
+    shown = invoke("doctor", "--config", house.config)
+    assert shown.exit_code == 78
+    assert "[red]" in shown.output
+    assert "\x1b" not in shown.output
+
+
+def test_no_key_is_ever_shown(house: House) -> None:
+    served(house)
+    for path in house.keys.glob("*.pem"):
+        path.chmod(stat.S_IRUSR | stat.S_IWUSR | stat.S_IROTH)
+    _, found = house.doctor()
+    shown = str(found)
+    for path in house.keys.glob("*.pem"):
+        assert path.read_text().splitlines()[1] not in shown
