@@ -1,7 +1,7 @@
 """A stand-in for issuer or door: tells a test over a unix datagram socket what it lives through.
 
 Usage: half.py ROLE REPORTS BEHAVIOUR --control-fd N [--config PATH].
-Behaviours: "well"; "stubborn" ends neither at SIGTERM nor with its parent; "misconfigured" leaves with 78, "hesitant"
+Behaviours: "well"; "stubborn" ends neither at SIGTERM nor with its parent; "misconfigured" leaves with 78; "hesitant"
 too, but a while after it closed its control socket; "dead-eared" closes that and goes on; "dies" ends at once.
 """
 
