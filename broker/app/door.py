@@ -26,12 +26,12 @@ GRACE_SECONDS: Final = 5.0
 async def run_door(settings: Settings, control: Control) -> int:
     """Serve the door; the issuer is reached over the links that the supervisor gives; return the exit code."""
 
-    async def serve() -> None:
+    async def serve(stop: asyncio.Event) -> None:
         issuer = RemoteIssuer(on_lost=control.ask_for_link)
         attaching = asyncio.create_task(issuer.attach_all(control.links()))
         async with open_identity(settings) as identity, open_door(settings, identity, issuer) as door:
             control.report_ready(serving_as(settings, door))
-            await until_stopped(attaching)
+            await until_stopped(attaching, stop)
 
     return await guarded(serve, control)
 

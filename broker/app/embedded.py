@@ -1,18 +1,20 @@
 """Both halves in one process."""
 
+import asyncio
+
 import click
 
 from broker.app.door import open_door, serving_as
 from broker.app.identity import open_identity
 from broker.app.issuer import open_issuer
-from broker.app.lifetime import guarded, stop_asked
+from broker.app.lifetime import guarded
 from broker.settings import Settings
 
 
 async def run_embedded(settings: Settings) -> int:
     """Serve with both halves in this process until SIGTERM or SIGINT; return the exit code."""
 
-    async def serve() -> None:
+    async def serve(stop: asyncio.Event) -> None:
         async with (
             open_identity(settings) as identity,
             open_issuer(settings, identity.bundles) as issuer,
@@ -21,6 +23,6 @@ async def run_embedded(settings: Settings) -> int:
             policy = (await issuer.state()).policy_digest or "none, so everything is refused"
             where = serving_as(settings, door)
             click.echo(f"broker: ready: {where}; policy {policy}; issuer and door are one process")
-            await stop_asked()
+            await stop.wait()
 
     return await guarded(serve)

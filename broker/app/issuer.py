@@ -55,11 +55,11 @@ LONGEST_CREDENTIAL: Final = timedelta(hours=24)
 async def run_issuer(settings: Settings, control: Control) -> int:
     """Serve the issuer over the links that the supervisor gives; return the exit code."""
 
-    async def serve() -> None:
+    async def serve(stop: asyncio.Event) -> None:
         async with open_identity(settings) as identity, open_issuer(settings, identity.bundles) as issuer:
             serving = asyncio.create_task(serve_links(control.links(), issuer))
             control.report_ready(f"policy {(await issuer.state()).policy_digest or 'none'}")
-            await until_stopped(serving)
+            await until_stopped(serving, stop)
 
     return await guarded(serve, control)
 
