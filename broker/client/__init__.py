@@ -1,16 +1,25 @@
 """The agent's side: a session with the broker, exchanges, and channels to the services that the credentials are for.
 
     async with broker.client.connect("broker.example.org:8443", broker_id="spiffe://example.org/broker") as session:
-        credential = await session.exchange(
-            action="order.read", resource=("order", "1234"), purpose="support", audience="spiffe://example.org/orders"
+        channel = session.channel(
+            "spiffe://example.org/orders",
+            "orders.example.org:8443",
+            intents={
+                "/orders.v1.Orders/Get": lambda request: Ask(
+                    action="order.read", resource=("order", request.order_id), purpose="support"
+                )
+            },
         )
-        channel = session.channel("spiffe://example.org/orders", "orders.example.org:8443", credential=credential)
-        await OrdersStub(channel).Get(request, metadata=credential.metadata())
+        order = await OrdersStub(channel).Get(GetRequest(order_id="1234"))
+
+Each call declares its intent, gets a credential for it, and is made with it. `session.exchange` gives a credential by
+itself.
 
 What the broker refuses is a RefusedError, in classes by category, with its stable reason and a sentence for an end
 user.
 """
 
+from broker.client.ask import Ask
 from broker.client.credential import Credential, Ending, KeySet, Task
 from broker.client.errors import (
     BrokerError,
@@ -23,6 +32,7 @@ from broker.client.errors import (
     TokenRefused,
     Unauthenticated,
     Unavailable,
+    Undeclared,
     Unknown,
     Unmet,
     Unreachable,
@@ -30,6 +40,7 @@ from broker.client.errors import (
 from broker.client.session import Session, connect
 
 __all__ = [
+    "Ask",
     "BrokerError",
     "Conflict",
     "Credential",
@@ -45,6 +56,7 @@ __all__ = [
     "TokenRefused",
     "Unauthenticated",
     "Unavailable",
+    "Undeclared",
     "Unknown",
     "Unmet",
     "Unreachable",

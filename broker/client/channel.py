@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-import grpc
-
+from broker.client.errors import BrokerError
+from broker.client.exchanging import Exchanges
+from broker.client.line import Endpoint, Line
 from broker.link.identity import Identity, IdentitySupply
 from broker.link.tunnel import Tunnel
-from broker.svid.spiffe_id import SpiffeId
+
+__all__ = ["Endpoint", "Generation", "Generations", "Line"]
 
 # Safe to ask again when the reply was lost: an exchange carries a request id, the others change nothing. A revocation
 # asked twice would be two rules, both to be lifted: the caller has to know.
@@ -48,48 +50,19 @@ _BROKER_OPTIONS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """A server: where it listens, and who it must be."""
-
-    address: str
-    spiffe_id: SpiffeId
-
-    def host_and_port(self) -> tuple[str, int]:
-        """Split the address.
-
-        Raises:
-            ValueError: it is not "host:port".
-
-        """
-        host, colon, port = self.address.rpartition(":")
-        if not colon or not host or not port.isascii() or not port.isdigit():
-            raise ValueError(f'an address is "host:port", not {self.address!r}')
-        return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-@dataclass(slots=True, kw_only=True)
-class Line:
-    """One open way to a server."""
-
-    tunnel: Tunnel
-    channel: grpc.aio.Channel
-
-    async def close(self) -> None:
-        """Close the channel, then what it runs through."""
-        await self.channel.close()
-        await asyncio.to_thread(self.tunnel.close)
-
-
 @dataclass(slots=True, kw_only=True)
 class Generation:
     """Everything that was opened with one SVID."""
 
     identity: Identity
     lines: dict[Endpoint, Line] = field(default_factory=dict)
+    exchanges: Exchanges = field(init=False)
+    closed: bool = False
 
     async def close(self) -> None:
         """Close all of it."""
+        self.closed = True
+        await self.exchanges.close()
         lines, self.lines = self.lines, {}
         for line in lines.values():
             await line.close()
@@ -102,13 +75,17 @@ class Generations:
         supply: of identity and bundles.
         broker: whose channel retries what is safe to retry.
         clock: the time, UTC.
+        deadline: seconds that one exchange may take.
 
     """
 
-    def __init__(self, *, supply: IdentitySupply, broker: Endpoint, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, *, supply: IdentitySupply, broker: Endpoint, clock: Callable[[], datetime], deadline: float
+    ) -> None:
         self._supply = supply
         self._broker = broker
         self._clock = clock
+        self._deadline = deadline
         self._generations: dict[str, Generation] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -127,14 +104,26 @@ class Generations:
                 task = asyncio.get_running_loop().create_task(generation.close())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
-        return self._generations.setdefault(identity.thumbprint, Generation(identity=identity))
+        return self._generations.get(identity.thumbprint) or self._begin(identity)
+
+    def _begin(self, identity: Identity) -> Generation:
+        generation = self._generations[identity.thumbprint] = Generation(identity=identity)
+        generation.exchanges = Exchanges(line=lambda: self.line(generation, self._broker), deadline=self._deadline)
+        return generation
 
     def of(self, thumbprint: str) -> Generation | None:
         """Return the generation with this SVID; None when it is over."""
         return self._generations.get(thumbprint)
 
     def line(self, generation: Generation, endpoint: Endpoint) -> Line:
-        """Return the way to a server in a generation, opened when there is none yet."""
+        """Return the way to a server in a generation, opened when there is none yet.
+
+        Raises:
+            BrokerError: the generation's SVID is over.
+
+        """
+        if generation.closed:
+            raise BrokerError("The SVID of this connection is over; ask again with the new one.")
         line = generation.lines.get(endpoint)
         if line is None:
             host, port = endpoint.host_and_port()

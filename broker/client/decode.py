@@ -10,10 +10,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker.client.credential import Credential, Task
 from broker.client.errors import BrokerError
+from broker.credential.revocation import RuleKind
 from broker.credential.token import Token
 from broker.errors import Reason, Refusal
 from broker.intent import Intent, Json, Level, canonical_json, parse_parameters
-from broker.v1 import types_pb2
+from broker.v1 import revoke_pb2, types_pb2
 
 _LEVELS: Final[Mapping[Level | None, types_pb2.Level.ValueType]] = {
     None: types_pb2.LEVEL_UNSPECIFIED,
@@ -108,3 +109,18 @@ def duration_of(lifetime: timedelta | None) -> Duration | None:
     message = Duration()
     message.FromTimedelta(lifetime)
     return message
+
+
+def rule_message(kind: RuleKind, name: str) -> revoke_pb2.RevocationRule:
+    """Return the message of a rule."""
+    match kind:
+        case RuleKind.CREDENTIAL:
+            return revoke_pb2.RevocationRule(credential_id=name)
+        case RuleKind.TASK:
+            return revoke_pb2.RevocationRule(task_id=name)
+        case RuleKind.AGENT:
+            return revoke_pb2.RevocationRule(agent=name)
+        case RuleKind.TENANT:
+            return revoke_pb2.RevocationRule(tenant=name)
+        case RuleKind.POLICY:
+            return revoke_pb2.RevocationRule(policy_id=name)

@@ -4,6 +4,7 @@ BrokerError
 ├── RefusedError       the broker said no: .reason, .sentence, .next_step, .decision_id, .policy_ids
 │   ├── Unauthenticated, InvalidRequest, Denied, Unmet, Unknown, Conflict, OutOfRange, Exhausted, Unavailable
 │   └── TokenRefused   a service said no to a credential
+├── Undeclared         a call over a channel that was not told what the call is about to do
 └── Unreachable        no answer: .__cause__ says why, as far as the connection knows
 """
 
@@ -28,6 +29,10 @@ class BrokerError(Exception):
 
 class Unreachable(BrokerError):
     """There was no answer. Nothing is known about whether the broker acted; an exchange may be asked again."""
+
+
+class Undeclared(BrokerError):
+    """Nothing was asked: the channel was not told what the method is about to do. It is not called without it."""
 
 
 class RefusedError(BrokerError):

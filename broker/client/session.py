@@ -4,33 +4,30 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
-from broker.client.channel import Endpoint, Generation, Generations
-from broker.client.credential import Checkpoint, Credential, Ending, KeySet, Task
-from broker.client.decode import credential_of, duration_of, intent_message, plain_parameters, task_of
-from broker.client.errors import BrokerError, from_rpc, refused
+from broker.client.ask import Ask
+from broker.client.cache import ReadCache
+from broker.client.calls import CredentialChannel, Declare, Way
+from broker.client.channel import Endpoint, Generations
+from broker.client.credential import Credential, Ending, Task
+from broker.client.decode import credential_of, duration_of, intent_message, task_of
+from broker.client.errors import BrokerError, refused
 from broker.client.streams import Streams
-from broker.credential.revocation import RuleKind
+from broker.client.verbs import Verbs
+from broker.client.work import running
 from broker.errors import Refusal
 from broker.intent import Intent, Json, Level, Resource
 from broker.link.identity import IdentitySupply
 from broker.link.source import IdentitySource
 from broker.svid.spiffe_id import SpiffeId
 from broker.v1 import (
-    audit_pb2,
-    audit_pb2_grpc,
     exchange_pb2,
-    exchange_pb2_grpc,
-    keys_pb2,
-    keys_pb2_grpc,
-    revoke_pb2,
-    revoke_pb2_grpc,
     task_pb2,
     task_pb2_grpc,
 )
@@ -40,7 +37,7 @@ Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
 
 
-class Session:
+class Session(Verbs):
     """Asks the broker, always with a deadline, and opens channels to services. Make one with `connect`.
 
     Every method raises RefusedError (in its classes by category) when the broker says no, Unreachable when it does not
@@ -68,13 +65,15 @@ class Session:
         self._broker = broker
         self._new_id = new_id
         self._deadline = deadline
-        self._generations = Generations(supply=supply, broker=broker, clock=clock)
+        self._generations = Generations(supply=supply, broker=broker, clock=clock, deadline=deadline)
         streams = Streams(line=lambda: self._generations.line(self._generations.current(), broker), silence=deadline)
         self.subscribe_audit = streams.audit
         self.subscribe_revocations = streams.revocations
+        self._cache = ReadCache(clock=clock, follow=streams.revocations)
 
     async def close(self) -> None:
         """Close every channel."""
+        await self._cache.close()
         await self._generations.close()
 
     # --- credentials -----------------------------------------------------------------------------------------------
@@ -92,6 +91,7 @@ class Session:
         lifetime: timedelta | None = None,
         sensitivity: Level | None = None,
         risk: Level | None = None,
+        cache: bool = False,
     ) -> Credential:
         """Declare an intent and get the credential for it.
 
@@ -106,53 +106,84 @@ class Session:
             lifetime: as long as policy allows when None.
             sensitivity: raises the level that the broker knows.
             risk: the same.
+            cache: a credential that this session holds for the same intent will do. For reads only; see Ask.
 
         """
-        try:
-            intent = Intent(
-                action=action,
-                resource=resource if isinstance(resource, Resource) else Resource(type=resource[0], id=resource[1]),
-                parameters=plain_parameters(parameters or {}),
-                purpose=purpose,
-                audience=audience,
-                task=task.id if isinstance(task, Task) else task,
-                on_behalf_of=on_behalf_of,
-                sensitivity=sensitivity,
-                risk=risk,
-            )
-        except Refusal as refusal:
-            raise refused(refusal) from refusal
-        return await self.exchange_intent(intent, lifetime=lifetime)
+        ask = Ask(
+            action=action,
+            resource=resource,
+            parameters=parameters or {},
+            purpose=purpose,
+            task=task,
+            on_behalf_of=on_behalf_of,
+            lifetime=lifetime,
+            sensitivity=sensitivity,
+            risk=risk,
+            cache=cache,
+        )
+        return await self._obtain(ask, audience)
 
-    async def exchange_intent(self, intent: Intent, *, lifetime: timedelta | None = None) -> Credential:
-        """Get the credential for an intent."""
+    async def exchange_intent(
+        self, intent: Intent, *, lifetime: timedelta | None = None, cache: bool = False
+    ) -> Credential:
+        """Get the credential for an intent; several at once go to the broker together."""
         generation = self._generations.current()
+        thumbprint = generation.identity.thumbprint
+        held = self._cache.get(intent, lifetime, thumbprint) if cache else None
+        if held is not None:
+            return held
         # With an id of its own a request can be asked again when the reply is lost: it gives the same credential.
         request = exchange_pb2.ExchangeRequest(
             intent=intent_message(intent), lifetime=duration_of(lifetime), request_id=self._new_id("req")
         )
-        answer = await self._ask_in(
-            generation, lambda channel: exchange_pb2_grpc.ExchangeServiceStub(channel).Exchange, request
-        )
-        return credential_of(answer.credential, intent, generation.identity.thumbprint)
+        credential = credential_of(await generation.exchanges.ask(request), intent, thumbprint)
+        if cache:
+            self._cache.put(intent, lifetime, credential)
+        return credential
 
-    def channel(self, service_id: str, address: str, *, credential: Credential | None = None) -> grpc.aio.Channel:
+    async def _obtain(self, ask: Ask, audience: str) -> Credential:
+        return await self.exchange_intent(ask.intent(audience), lifetime=ask.lifetime, cache=ask.cache)
+
+    def channel(
+        self,
+        service_id: str,
+        address: str,
+        *,
+        credential: Credential | None = None,
+        intents: Mapping[str, Declare] | None = None,
+    ) -> grpc.aio.Channel:
         """Return the channel to a service, which must prove that SPIFFE ID. It belongs to the session: do not close it.
 
         Args:
-            service_id: who the service must be.
+            service_id: who the service must be; the audience of the intents.
             address: where it listens, "host:port".
             credential: what will be sent; the channel is then one with the SVID that it is bound to.
+            intents: what each method is about to do, by its full name ("/orders.v1.OrdersService/GetOrder") and from
+                its request. Each call then gets a credential of its own, and sends it; see CredentialChannel.
 
         Raises:
             BrokerError: that SVID is over, and the credential with it.
-            ValueError: the address is not "host:port".
+            ValueError: the address is not "host:port"; or both a credential and intents were given.
 
         """
         try:
             endpoint = Endpoint(address=address, spiffe_id=SpiffeId.parse(service_id))
         except Refusal as refusal:
             raise refused(refusal) from refusal
+        endpoint.host_and_port()
+        if intents is None:
+            return self._route(endpoint, credential)
+        if credential is not None:
+            raise ValueError("A channel sends one credential, or gets one for each call: not both.")
+        way = Way(
+            obtain=lambda ask: self._obtain(ask, service_id),
+            route=lambda bound: self._route(endpoint, bound),
+            intents=dict(intents),
+            deadline=self._deadline,
+        )
+        return CredentialChannel(way)
+
+    def _route(self, endpoint: Endpoint, credential: Credential | None) -> grpc.aio.Channel:
         current = self._generations.current()
         generation = current if credential is None else self._generations.of(credential.thumbprint)
         if generation is None:
@@ -160,6 +191,19 @@ class Session:
         return self._generations.line(generation, endpoint).channel
 
     # --- tasks -----------------------------------------------------------------------------------------------------
+
+    def task(
+        self, *, purpose: str, tenant: str = "", lifetime: timedelta | None = None, conversation: str = ""
+    ) -> AbstractAsyncContextManager[Task]:
+        """Begin a task that ends with its `async with` block, whatever happens in it, cancellation included.
+
+        A task that could not be ended raises what `end_task` raises; when the block raised itself, a note on its
+        exception and a warning in the log say so. It then ends by its deadline.
+        """
+        return running(
+            lambda: self.begin_task(purpose=purpose, tenant=tenant, lifetime=lifetime, conversation=conversation),
+            self.end_task,
+        )
 
     async def begin_task(
         self, *, purpose: str, tenant: str = "", lifetime: timedelta | None = None, conversation: str = ""
@@ -173,62 +217,11 @@ class Session:
 
     async def end_task(self, task: Task | str) -> Ending:
         """End a task, and its credentials with it."""
-        request = task_pb2.EndTaskRequest(task_id=task.id if isinstance(task, Task) else task)
+        name = task.id if isinstance(task, Task) else task
+        self._cache.forget_task(name)
+        request = task_pb2.EndTaskRequest(task_id=name)
         answer = await self._ask(lambda channel: task_pb2_grpc.TaskServiceStub(channel).EndTask, request)
         return Ending(position=answer.position, revoked=answer.revoked_credentials)
-
-    # --- revocation ------------------------------------------------------------------------------------------------
-
-    async def revoke(self, kind: RuleKind, name: str, *, reason: str = "") -> Ending:
-        """Revoke everything that a rule covers; durable when this returns."""
-        rule = _rule(kind, name)
-        request = revoke_pb2.RevokeRequest(rule=rule, reason=reason)
-        answer = await self._ask(lambda channel: revoke_pb2_grpc.RevocationServiceStub(channel).Revoke, request)
-        return Ending(position=answer.position, revoked=answer.revoked_credentials, revocation=answer.revocation_id)
-
-    async def lift(self, revocation: str, *, reason: str = "") -> Ending:
-        """Let new credentials pass again; what was revoked stays revoked."""
-        request = revoke_pb2.LiftRevocationRequest(revocation_id=revocation, reason=reason)
-        answer = await self._ask(lambda channel: revoke_pb2_grpc.RevocationServiceStub(channel).LiftRevocation, request)
-        return Ending(position=answer.position, revocation=revocation)
-
-    # --- keys and log ----------------------------------------------------------------------------------------------
-
-    async def key_set(self) -> KeySet:
-        """Return the broker's public keys."""
-        answer = await self._ask(
-            lambda channel: keys_pb2_grpc.KeyServiceStub(channel).GetKeySet, keys_pb2.GetKeySetRequest()
-        )
-        keys = answer.key_set
-        return KeySet(issuer=keys.issuer, jwks=keys.jwks, checkpoint_key=keys.checkpoint_key)
-
-    async def checkpoint(self) -> Checkpoint:
-        """Return the newest checkpoint of the audit log."""
-        answer = await self._ask(
-            lambda channel: audit_pb2_grpc.AuditServiceStub(channel).GetCheckpoint, audit_pb2.GetCheckpointRequest()
-        )
-        return Checkpoint(note=answer.checkpoint.note, size=answer.checkpoint.size)
-
-    # --- how -------------------------------------------------------------------------------------------------------
-
-    async def _ask(
-        self,
-        method: Callable[[grpc.aio.Channel], grpc.aio.UnaryUnaryMultiCallable[Request, Answer]],
-        request: Request,
-    ) -> Answer:
-        return await self._ask_in(self._generations.current(), method, request)
-
-    async def _ask_in(
-        self,
-        generation: Generation,
-        method: Callable[[grpc.aio.Channel], grpc.aio.UnaryUnaryMultiCallable[Request, Answer]],
-        request: Request,
-    ) -> Answer:
-        line = self._generations.line(generation, self._broker)
-        try:
-            return await method(line.channel)(request, timeout=self._deadline)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, connection=line.tunnel.last_error) from error
 
 
 @asynccontextmanager
@@ -283,17 +276,3 @@ def _new_id(prefix: str) -> str:
     value = value & ~(0xF << 76) & ~(0x3 << 62) | (0x7 << 76) | (0x2 << 62)
     digits = f"{value:032x}"
     return f"{prefix}_{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def _rule(kind: RuleKind, name: str) -> revoke_pb2.RevocationRule:
-    match kind:
-        case RuleKind.CREDENTIAL:
-            return revoke_pb2.RevocationRule(credential_id=name)
-        case RuleKind.TASK:
-            return revoke_pb2.RevocationRule(task_id=name)
-        case RuleKind.AGENT:
-            return revoke_pb2.RevocationRule(agent=name)
-        case RuleKind.TENANT:
-            return revoke_pb2.RevocationRule(tenant=name)
-        case RuleKind.POLICY:
-            return revoke_pb2.RevocationRule(policy_id=name)

@@ -7,8 +7,8 @@ from typing import Final, Protocol, TypeVar, cast
 
 import grpc
 
-from broker.client.channel import Line
 from broker.client.errors import BrokerError, Exhausted, Unauthenticated, Unavailable, Unreachable, from_rpc
+from broker.client.line import Line
 from broker.errors import Reason
 from broker.v1 import audit_pb2, audit_pb2_grpc, revoke_pb2, revoke_pb2_grpc
 

@@ -91,6 +91,8 @@ async def main(broker: str, broker_id: str, issuer: str) -> None:
                 clock=lambda: datetime.now(UTC),
             )
         )  # fmt: skip
+        # The feed's connection has to follow the SVID: the broker refuses one whose leaf or authority is over.
+        stack.callback(source.subscribe(tunnel.reconnect))
         channel = await stack.enter_async_context(tunnel.channel())
         validation = await stack.enter_async_context(
             open_validator(channel=channel, issuer=issuer, audience=SERVICE_ID)

@@ -1,0 +1,122 @@
+"""Cache: credentials of reads that may serve the same intent again.
+
+A held credential is given only while the agent's own revocation stream says, recently, that it has not been revoked.
+It is never given across generations, and no longer once most of its life is over: asking again is a new decision.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeAlias
+
+from broker.client.credential import Credential
+from broker.intent import Intent
+from broker.v1 import revoke_pb2
+
+Key: TypeAlias = tuple[str, timedelta | None]
+Heard: TypeAlias = AsyncIterator[revoke_pb2.SubscribeRevocationsResponse]
+
+HELD: Final = 1024
+REMEMBERED: Final = 16_384
+FRESH: Final = timedelta(seconds=10)
+# After the stream failed for good (it may not be allowed), for so long nothing is held and it is not opened again.
+REST: Final = timedelta(seconds=30)
+_USED: Final = 0.75
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    credential: Credential
+    task: str
+    until: datetime
+
+
+class ReadCache:
+    """The credentials that one session holds.
+
+    Args:
+        clock: the time, UTC.
+        follow: opens the agent's own revocation stream.
+        fresh: how old the stream's newest statement may be; beyond it nothing is given.
+
+    """
+
+    def __init__(self, *, clock: Callable[[], datetime], follow: Callable[[], Heard], fresh: timedelta = FRESH) -> None:
+        self._clock = clock
+        self._follow = follow
+        self._fresh = fresh
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._revoked: OrderedDict[str, None] = OrderedDict()
+        self._as_of: datetime | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._failed_at: datetime | None = None
+
+    def get(self, intent: Intent, lifetime: timedelta | None, thumbprint: str) -> Credential | None:
+        """Return a credential that was given for this very intent and is bound to this SVID; None without one."""
+        key, now = (intent.digest(), lifetime), self._clock()
+        entry = self._entries.get(key)
+        if entry is None or self._as_of is None or now - self._as_of > self._fresh:
+            return None
+        if now >= entry.until or entry.credential.thumbprint != thumbprint:
+            del self._entries[key]
+            return None
+        self._entries.move_to_end(key)
+        return entry.credential
+
+    def put(self, intent: Intent, lifetime: timedelta | None, credential: Credential) -> None:
+        """Hold a credential, unless it has been revoked on its way here."""
+        now = self._clock()
+        if self._following is None or self._following.done():
+            if self._failed_at is not None and now - self._failed_at < REST:
+                return
+            self._following = asyncio.get_running_loop().create_task(self._run(), name="revocations of own credentials")
+        if credential.id in self._revoked:
+            return
+        until = now + (credential.expires_at - now) * _USED
+        key = (intent.digest(), lifetime)
+        self._entries[key] = _Entry(credential=credential, task=intent.task, until=until)
+        self._entries.move_to_end(key)
+        if len(self._entries) > HELD:
+            self._entries.popitem(last=False)
+
+    def forget_task(self, task: str) -> None:
+        """Let go of a task's credentials: it has ended."""
+        self._entries = OrderedDict((key, each) for key, each in self._entries.items() if each.task != task)
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        self._entries.clear()
+
+    async def _run(self) -> None:
+        """Follow until the stream fails for good; after a rest a credential that could be held starts it again."""
+        try:
+            async for message in self._follow():
+                self._hear(message)
+        except Exception as problem:  # noqa: BLE001 - whatever it is, nothing is given without the stream
+            self._failed_at = self._clock()
+            _log.warning("credentials are not held: the revocation stream failed: %s", problem)
+        finally:
+            self._as_of = None
+            self._entries.clear()
+
+    def _hear(self, message: revoke_pb2.SubscribeRevocationsResponse) -> None:
+        ids = [*message.snapshot.credential_ids, *(each for one in message.revoked for each in one.credential_ids)]
+        if ids:
+            gone = set(ids)
+            self._entries = OrderedDict(
+                (key, each) for key, each in self._entries.items() if each.credential.id not in gone
+            )
+            self._revoked.update(dict.fromkeys(ids))
+            while len(self._revoked) > REMEMBERED:
+                self._revoked.popitem(last=False)
+        # It had read up to that position at that time; a range that ends before has not caught up yet.
+        if message.HasField("heartbeat") and message.to_position >= message.heartbeat.position:
+            self._as_of = message.heartbeat.at.ToDatetime(tzinfo=UTC)

@@ -1,0 +1,67 @@
+"""Verbs: what every session asks besides exchanges and tasks: revocation, keys, log."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from broker.client.channel import Endpoint, Generations
+from broker.client.credential import Checkpoint, Ending, KeySet
+from broker.client.decode import rule_message
+from broker.client.errors import from_rpc
+from broker.credential.revocation import RuleKind
+from broker.v1 import audit_pb2, audit_pb2_grpc, keys_pb2, keys_pb2_grpc, revoke_pb2, revoke_pb2_grpc
+
+Request = TypeVar("Request", bound=Message)
+Answer = TypeVar("Answer", bound=Message)
+
+
+class Verbs:
+    """Asks the broker in the generation that is current, always with a deadline."""
+
+    _generations: Generations
+    _broker: Endpoint
+    _deadline: float
+
+    # --- revocation ------------------------------------------------------------------------------------------------
+
+    async def revoke(self, kind: RuleKind, name: str, *, reason: str = "") -> Ending:
+        """Revoke everything that a rule covers; durable when this returns."""
+        request = revoke_pb2.RevokeRequest(rule=rule_message(kind, name), reason=reason)
+        answer = await self._ask(lambda channel: revoke_pb2_grpc.RevocationServiceStub(channel).Revoke, request)
+        return Ending(position=answer.position, revoked=answer.revoked_credentials, revocation=answer.revocation_id)
+
+    async def lift(self, revocation: str, *, reason: str = "") -> Ending:
+        """Let new credentials pass again; what was revoked stays revoked."""
+        request = revoke_pb2.LiftRevocationRequest(revocation_id=revocation, reason=reason)
+        answer = await self._ask(lambda channel: revoke_pb2_grpc.RevocationServiceStub(channel).LiftRevocation, request)
+        return Ending(position=answer.position, revocation=revocation)
+
+    # --- keys and log ----------------------------------------------------------------------------------------------
+
+    async def key_set(self) -> KeySet:
+        """Return the broker's public keys."""
+        answer = await self._ask(
+            lambda channel: keys_pb2_grpc.KeyServiceStub(channel).GetKeySet, keys_pb2.GetKeySetRequest()
+        )
+        keys = answer.key_set
+        return KeySet(issuer=keys.issuer, jwks=keys.jwks, checkpoint_key=keys.checkpoint_key)
+
+    async def checkpoint(self) -> Checkpoint:
+        """Return the newest checkpoint of the audit log."""
+        answer = await self._ask(
+            lambda channel: audit_pb2_grpc.AuditServiceStub(channel).GetCheckpoint, audit_pb2.GetCheckpointRequest()
+        )
+        return Checkpoint(note=answer.checkpoint.note, size=answer.checkpoint.size)
+
+    async def _ask(
+        self,
+        method: Callable[[grpc.aio.Channel], grpc.aio.UnaryUnaryMultiCallable[Request, Answer]],
+        request: Request,
+    ) -> Answer:
+        line = self._generations.line(self._generations.current(), self._broker)
+        try:
+            return await method(line.channel)(request, timeout=self._deadline)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, connection=line.tunnel.last_error) from error
