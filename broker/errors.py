@@ -135,7 +135,7 @@ class Reason(Enum):
     TENANT_REQUIRED = _denied("This agent serves several tenants: begin a task and name the tenant there.")
     TENANT_REFUSED = _denied("The tenant is not the caller's own, or the service named does not serve it.")
     POLICY_FORBIDDEN = _denied("A forbid policy applies; its id is in the metadata.")
-    POLICY_NOT_PERMITTED = _denied("No policy permits this; `broker policy test` shows what the bundle allows.")
+    POLICY_NOT_PERMITTED = _denied("No policy permits this; `broker policy explain` shows what would have to change.")
     POLICY_ERROR = _denied("A policy failed to evaluate, so the answer is no; run `broker policy check`.")
     SCOPE_EMPTY = _denied("A permitting policy's @scope leaves nothing of what was asked.")
     AGENT_REVOKED = _denied("The agent was revoked; an operator can lift the revocation.")

@@ -1,6 +1,6 @@
 """What could stand in each place of a question: from the register, the schema, and what policies compare with."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
@@ -68,13 +68,12 @@ def values_for(policy: CompiledPolicy, question: Question, rules: Iterable[Rule]
 
     """
     literals = literals_of(rules)
-    register, intent = policy.register, question.intent
-    agent = policy.agent(question.principal)
+    register, intent, agent = policy.register, question.intent, policy.agent(question.principal)
     actions = [action.name for action in policy.actions.values() if action.action_class is not ActionClass.MANAGE]
     texts = tuple(value for value in literals.of(("on_behalf_of",)) if isinstance(value, str))
     values: dict[Place, tuple[Value, ...]] = {
-        ("principal",): tuple(get_close_matches(question.principal, register.agents, _CLOSE)),
-        ("action",): tuple(get_close_matches(intent.action, actions, _CLOSE)),
+        ("principal",): _misspelled(question.principal, register.agents),
+        ("action",): _misspelled(intent.action, actions),
         ("audience",): tuple(sorted(register.services)),
         ("resource",): tuple(_resources(policy, question, literals)),
         ("purpose",): agent.purposes if agent else (),
@@ -88,6 +87,11 @@ def values_for(policy: CompiledPolicy, question: Question, rules: Iterable[Rule]
         values["parameters",] = (repaired(shape, intent.parameters),)
         values.update(_members(("parameters",), shape, literals, intent.parameters))
     return values
+
+
+def _misspelled(name: str, known: Collection[str]) -> tuple[str, ...]:
+    """Return what a name that is not known may have been meant to be."""
+    return () if name in known else tuple(get_close_matches(name, known, _CLOSE))
 
 
 def _resources(policy: CompiledPolicy, question: Question, literals: Literals) -> Iterator[Resource]:

@@ -18,7 +18,8 @@ from broker.policy.cedar_text import text_of
 from broker.policy.compiled import CompiledPolicy
 from broker.policy.decision import ActionClass, Deny, Hold, Question
 from broker.policy.entities import Agent, ResourceType, Service
-from broker.policy.imagined import Asked, asked, can_count
+from broker.policy.imagined import Asked, asked
+from broker.policy.nearest import Found
 from broker.policy.residual import Known, Residual, narrowed, open_member, possible, residuals
 from broker.policy.rules import Rule
 from broker.policy.schema import RESOURCE_SET, Action
@@ -158,32 +159,42 @@ class _Finder:
         if isinstance(heard, Deny):
             return None
         left = self._left(heard, rules)
+        # The search below would come to the same end, after many decisions.
         if any(one.fails for one in left.values()) or any(left[rule.id].always for rule in rules if not rule.permits):
             return None
         rules = tuple(rule for rule in rules if not left[rule.id].never)
-        rules = tuple(rule for rule in rules if not rule.permits or can_count(self._policy, rule, question))
         if not any(rule.permits for rule in rules):
             return None
         shape = self._shape(question.intent.action, RESOURCE_SET if question.intent.resource.set else kind.cedar_type)
         found = self._witnesses.find(question, rules, shape)
+        rules = self._living(question, heard, rules, found)
+        return self._row(question, rules, left, found) if any(rule.permits for rule in rules) else None
+
+    def _living(
+        self, question: Question, heard: Asked, rules: tuple[Rule, ...], found: Found | None
+    ) -> tuple[Rule, ...]:
+        """Return the rules without those that apply in no case of the row, unless a decision has shown that all do."""
         proven = found.decision.policy_ids if found else ()
-        if any(rule.id not in proven and (rule.permits or _looks_at(rule, heard)) for rule in rules):
-            live = self._witnesses.applying(question, rules)
-            rules = tuple(rule for rule in rules if rule.id in live or rule.id in proven)
-        permits = tuple(_condition(rule, left[rule.id]) for rule in rules if rule.permits)
-        if not permits:
-            return None
+        if all(rule.id in proven or not (rule.permits or _looks_at(rule, heard)) for rule in rules):
+            return rules
+        live = self._witnesses.applying(question, rules)
+        return tuple(rule for rule in rules if rule.id in live or rule.id in proven)
+
+    def _row(
+        self, question: Question, rules: tuple[Rule, ...], left: Mapping[str, Residual], found: Found | None
+    ) -> Path:
+        intent = question.intent
         return Path(
             agent=question.principal,
             tenant=question.tenant,
-            action=question.intent.action,
-            action_class=self._policy.actions[question.intent.action].action_class,
-            service=question.intent.audience,
-            resource_type=question.intent.resource.type,
-            resource_set=question.intent.resource.set,
-            permits=permits,
+            action=intent.action,
+            action_class=self._policy.actions[intent.action].action_class,
+            service=intent.audience,
+            resource_type=intent.resource.type,
+            resource_set=intent.resource.set,
+            permits=tuple(_condition(rule, left[rule.id]) for rule in rules if rule.permits),
             forbids=tuple(_condition(rule, left[rule.id]) for rule in rules if not rule.permits),
-            max_lifetime=_longest(permits),
+            max_lifetime=_longest(rules, left),
             witness=found.question if found else None,
             held=found is not None and isinstance(found.decision, Hold),
         )
@@ -241,7 +252,12 @@ def _condition(rule: Rule, left: Residual) -> Condition:
     )
 
 
-def _longest(permits: tuple[Condition, ...]) -> timedelta:
-    """Return a bound that every credential of a row keeps: a permit that always applies always counts."""
-    always = [one.max_lifetime for one in permits if one.text == ALWAYS and one.max_lifetime is not None]
-    return min(always) if always else max(one.max_lifetime for one in permits if one.max_lifetime is not None)
+def _longest(rules: tuple[Rule, ...], left: Mapping[str, Residual]) -> timedelta:
+    """Return a bound that every credential of a row keeps.
+
+    A permit that always applies tightens every one of them, if it names the agent: one that does not stops counting
+    when the caller raises a level.
+    """
+    permits = [rule for rule in rules if rule.permits and rule.max_lifetime is not None]
+    always = [rule.max_lifetime for rule in permits if rule.names_agent and left[rule.id].always]
+    return min(filter(None, always)) if always else max(filter(None, (rule.max_lifetime for rule in permits)))

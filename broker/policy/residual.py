@@ -88,16 +88,11 @@ def possible(policy: CompiledPolicy, known: Known) -> tuple[Rule, ...]:
 def residuals(policy: CompiledPolicy, known: Known) -> dict[str, Residual]:
     """Return what is left of each rule, by id."""
     result = _ask(policy, known)
-    applies, failed = set(result.diagnostics.reasons), _failed(result.diagnostics.errors)
-    left = {}
-    for rule_id in policy.rules:
-        if rule_id in failed:
-            left[rule_id] = Residual(fails=True)
-        elif rule_id in applies:
-            left[rule_id] = Residual(always=True)
-        else:
-            left[rule_id] = _residual(result.residuals[rule_id])
-    return left
+    failed = _failed(result.diagnostics.errors)
+    return {
+        rule_id: Residual(fails=True) if rule_id in failed else _residual(result.residuals[rule_id])
+        for rule_id in policy.rules
+    }
 
 
 def _ask(policy: CompiledPolicy, known: Known) -> cedarpy.PartialAuthzResult:

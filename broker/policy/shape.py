@@ -14,7 +14,8 @@ import cedarpy
 from broker.intent import Json
 
 _SAW: Final = re.compile(r"unexpected type: expected Bool but saw (.*)", re.DOTALL)
-_TOKEN: Final = re.compile(r'\s*([A-Za-z_]\w*(?:::[A-Za-z_]\w*)*|"(?:[^"\\]|\\.)*"|[{}<>:,?])')
+# The checker writes names as they are, unquoted; those that hold its own signs make the shape unknown, or wrong.
+_TOKEN: Final = re.compile(r"\s*([^\s{}<>:,?](?:[^{}<>:,?]|::)*|[{}<>:,?])")
 _SAMPLES: Final[Mapping[str, Json]] = {
     "Long": 1,
     "String": "x",
@@ -162,7 +163,7 @@ class _Reader:
         types: dict[str, Shape] = {}
         required: set[str] = set()
         while not self._take("}"):
-            name = self._next().strip('"')
+            name = self._next()
             if not self._take("?"):
                 required.add(name)
             self._expect(":")

@@ -48,7 +48,12 @@ SIMPLER = {
     "an or with false": ("false || context.a", ["context.a"]),
     "a false stays": ("false && context.a", ["false"]),
     "a false on the right stays, since the left may fail": ("context.a && false", ["context.a", "false"]),
-    "a negated comparison": ("!(context.a <= 1)", ["context.a > 1"]),
+    "a negated at most": ("!(context.a <= 1)", ["context.a > 1"]),
+    "a negated less": ("!(context.a < 1)", ["context.a >= 1"]),
+    "a negated more": ("!(context.a > 1)", ["context.a <= 1"]),
+    "a negated at least": ("!(context.a >= 1)", ["context.a < 1"]),
+    "a negated equality": ("!(context.a == 1)", ["context.a != 1"]),
+    "a negated inequality": ("!(context.a != 1)", ["context.a == 1"]),
     "a doubled negation": ("!(!context.a)", ["context.a"]),
     "each of several": ('context.a == "x" && context.b != "y"', ['context.a == "x"', 'context.b != "y"']),
 }

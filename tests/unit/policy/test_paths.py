@@ -27,6 +27,7 @@ from tests.unit.policy.bundles import (
     WHOLESALE,
     added,
     compiled,
+    question,
     replaced,
     without_cases,
 )
@@ -213,6 +214,54 @@ def test_a_row_without_a_witness_says_so() -> None:
     assert row.permits[0].text == "context.parameters.amount * 7 == 3"
 
 
+@pytest.mark.parametrize(
+    ("short", "bound"),
+    [(f'principal == Agent::"{SHARED}"', 1), ('principal in Role::"order-reader"', 9)],
+    ids=["names the agent", "stops counting when a level is raised"],
+)
+def test_a_permit_that_always_applies_bounds_the_lifetime(short: str, bound: int) -> None:
+    policies = f"""
+    @id("short") @max_lifetime("PT1M") permit ({short}, action == Action::"order.read", resource is Order);
+    @id("long") @max_lifetime("PT9M")
+    permit (principal == Agent::"{SHARED}", action == Action::"order.read", resource) when {{ context.task != "" }};
+    """
+    policy = compiled(without_cases(added("odd.cedar", policies)))
+    row = row_of(policy, SHARED, "retail", "order.read")
+    assert row is not None
+    assert row.max_lifetime == timedelta(minutes=bound)
+    decision = decide(policy, question(SHARED, tenant="retail", task=TASK, risk=Level.MODERATE))
+    assert isinstance(decision, Permit)
+    assert decision.terms.max_lifetime == timedelta(minutes=bound)
+
+
+def test_what_stands_fast_for_a_row_is_no_condition_of_it() -> None:
+    condition = f'context.audience == "{ORDERS}" && context.login == "x509" && context.task != ""'
+    row = row_of(compiled(without_cases(permit(SHARED, "order.refund", condition))), SHARED, "retail", "order.refund")
+    assert row is not None
+    assert row.permits[0].text == 'context.task != ""'
+
+
+def test_a_resource_that_is_compared_stays_open() -> None:
+    """Otherwise the condition would name the made-up resource that stands for all."""
+    schema = replaced("schema.cedarschema", "note?: String", "note?: String, other?: Order")
+    condition = "context.parameters has other && context.parameters.other == resource"
+    files = {**permit(SHARED, "order.refund", condition), "schema.cedarschema": schema["schema.cedarschema"]}
+    policy = compiled(without_cases(files))
+    row = row_of(policy, SHARED, "retail", "order.refund")
+    assert row is not None
+    assert row.permits[0].text == condition
+
+
+def test_a_witness_stays_in_its_row() -> None:
+    condition = 'context.parameters.amount * 7 == 3 || principal in Tenant::"wholesale"'
+    policy = compiled(without_cases(permit(SHARED, "order.refund", condition)))
+    retail, wholesale = (row_of(policy, SHARED, tenant, "order.refund") for tenant in ("retail", "wholesale"))
+    assert retail is not None
+    assert not retail.confirmed
+    assert wholesale is not None
+    assert wholesale.confirmed
+
+
 def test_what_a_policy_says_of_one_resource_stays_in_the_condition() -> None:
     cancel = RICH_ROWS[SUPPORT, "retail", "order.cancel", ORDERS, "order", ""]
     assert {one.policy_id: one.text for one in cancel.permits}["odd-one-order"] == 'resource == Order::"retail/7"'
@@ -263,16 +312,16 @@ def questions(draw: st.DrawFn) -> Question:
     return Question(principal=agent, login="x509", intent=intent, tenant=tenant)
 
 
-def of(question: Question) -> Path | None:
-    intent = question.intent
+def of(one: Question) -> Path | None:
+    intent = one.intent
     where = (intent.audience, intent.resource.type, intent.resource.set)
-    return RICH_ROWS.get((question.principal, question.tenant, intent.action, *where))
+    return RICH_ROWS.get((one.principal, one.tenant, intent.action, *where))
 
 
 @settings(max_examples=600, deadline=None)
 @given(questions())
-def test_whatever_is_permitted_has_its_row(question: Question) -> None:
-    decision, row = decide(RICH, question), of(question)
+def test_whatever_is_permitted_has_its_row(asked_for: Question) -> None:
+    decision, row = decide(RICH, asked_for), of(asked_for)
     if isinstance(decision, Permit | Hold):
         assert row is not None
         assert set(decision.policy_ids) <= {one.policy_id for one in row.permits}
@@ -285,16 +334,16 @@ def test_whatever_is_permitted_has_its_row(question: Question) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(questions())
-def test_a_printed_condition_holds_exactly_when_its_policy_applies(question: Question) -> None:
-    row = of(question)
-    if row is None or isinstance(asked(RICH, question), Deny):
+def test_a_printed_condition_holds_exactly_when_its_policy_applies(asked_for: Question) -> None:
+    row = of(asked_for)
+    if row is None or isinstance(asked(RICH, asked_for), Deny):
         return
     for one in (*row.permits, *row.forbids):
         source = replace(RICH.rules[one.policy_id].source, effect="permit", annotations=pst.FrozenMap())
         text = cedarpy.policies_to_pst(f"permit (principal, action, resource) when {{ {one.text} }};")
         (printed,) = text.static_policies.values()
         whole = Part(rule_id=one.policy_id, scope="", source=source)
-        applies, holds = holding(RICH, question, (whole, replace(whole, source=printed)))
+        applies, holds = holding(RICH, asked_for, (whole, replace(whole, source=printed)))
         assert applies == holds, (one.policy_id, one.text)
 
 
@@ -322,3 +371,7 @@ def test_whatever_a_policy_calls_its_resources(name: str) -> None:
         pytest.fail("a name made a refusal")
     assert row is not None
     assert row.permits[0].text == f'resource == Order::"retail/{name}"'
+    but_one = permit(SHARED, "order.refund", f'resource != Order::"retail/{name}"')
+    row = row_of(compiled(without_cases(but_one)), SHARED, "retail", "order.refund")
+    assert row is not None
+    assert row.confirmed
