@@ -7,7 +7,7 @@ async with open_validator(channel=to_the_broker, issuer=..., audience=...) as va
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,25 +18,39 @@ from google.protobuf.descriptor import ServiceDescriptor
 from broker.svid.authenticate import Authenticator
 from broker.svid.principal import TrustBundles
 from broker.svid.spiffe_id import SpiffeId
-from broker.validator.check import MAX_STALENESS, Call, Membership, Validator
+from broker.validator.asgi import App, HttpRequest, ValidatorMiddleware
+from broker.validator.bounds import Bounds, Entry, Impact, Mapped, Mapper, high_impact, reads, writes
+from broker.validator.call import Call
+from broker.validator.check import Membership, Memory, Validator
 from broker.validator.feed import Feed, FeedSettings
-from broker.validator.interceptor import Guard, Mapper, MappingError, ValidatorInterceptor, verified_token
+from broker.validator.guard import Guard, MappingError, verified_token
+from broker.validator.interceptor import ValidatorInterceptor
 from broker.validator.view import RevocationView
 
 __all__ = [
+    "Bounds",
     "Call",
+    "Entry",
     "Feed",
     "FeedSettings",
     "Guard",
+    "HttpRequest",
+    "Impact",
+    "Mapped",
     "Mapper",
     "MappingError",
     "Membership",
+    "Memory",
     "RevocationView",
     "Validation",
     "Validator",
     "ValidatorInterceptor",
+    "ValidatorMiddleware",
+    "high_impact",
     "open_validator",
+    "reads",
     "verified_token",
+    "writes",
 ]
 
 
@@ -54,12 +68,28 @@ class Validation:
         *,
         bundles: Callable[[], TrustBundles],
         services: Sequence[ServiceDescriptor],
-        calls: Mapping[str, Mapper],
+        calls: Mapping[str, Entry],
+        open_to: Collection[str] = (),
     ) -> ValidatorInterceptor:
         """Return what guards a gRPC server; see ValidatorInterceptor."""
+        return ValidatorInterceptor(guard=self.guard(bundles), services=services, calls=calls, open_to=open_to)
+
+    def middleware(
+        self,
+        app: App,
+        *,
+        bundles: Callable[[], TrustBundles],
+        calls: Mapping[str, Entry],
+        open_to: Collection[str] = (),
+        routes: Collection[str] | None = None,
+    ) -> ValidatorMiddleware:
+        """Return what guards an ASGI application; see ValidatorMiddleware."""
+        return ValidatorMiddleware(app, guard=self.guard(bundles), calls=calls, open_to=open_to, routes=routes)
+
+    def guard(self, bundles: Callable[[], TrustBundles]) -> Guard:
+        """Return what judges single calls; see `Guard.check`."""
         authenticator = Authenticator(own_id=SpiffeId.parse(self.audience))
-        guard = Guard(validator=self.validator, authenticator=authenticator, bundles=bundles, clock=self.clock)
-        return ValidatorInterceptor(guard=guard, services=services, calls=calls)
+        return Guard(validator=self.validator, authenticator=authenticator, bundles=bundles, clock=self.clock)
 
 
 @asynccontextmanager
@@ -69,7 +99,8 @@ async def open_validator(
     issuer: str,
     audience: str,
     membership: Membership | None = None,
-    max_staleness: timedelta = MAX_STALENESS,
+    bounds: Bounds | None = None,
+    max_staleness: timedelta | None = None,
 ) -> AsyncIterator[Validation]:
     """Follow the broker's revocations as long as the context lasts.
 
@@ -78,19 +109,21 @@ async def open_validator(
         issuer: the broker's `iss`.
         audience: the service's own SPIFFE ID, as the policy bundle registers it.
         membership: see Validator.
-        max_staleness: see Validator.
+        bounds: how old the view may be, by class of call; see Bounds for the defaults.
+        max_staleness: one bound for every class, in place of `bounds`.
 
     """
+    if max_staleness is not None:
+        bounds = Bounds.same(max_staleness)
+    bounds = bounds or Bounds()
 
     def clock() -> datetime:
         return datetime.now(UTC)
 
     view = RevocationView(issuer=issuer)
-    settings = FeedSettings(silence=max_staleness)
+    settings = FeedSettings(silence=bounds.read)
     feed = Feed(channel=channel, view=view, clock=clock, jitter=random.random, settings=settings)
-    validator = Validator(
-        issuer=issuer, audience=audience, view=view, max_staleness=max_staleness, membership=membership
-    )
+    validator = Validator(issuer=issuer, audience=audience, view=view, bounds=bounds, membership=membership)
     following = asyncio.create_task(feed.run(), name="revocation feed")
     try:
         yield Validation(audience=audience, validator=validator, feed=feed, clock=clock)

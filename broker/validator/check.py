@@ -1,58 +1,74 @@
 """Check: one token, one call, at one moment: what the token says, or a refusal."""
 
-import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, TypeAlias
 
 from broker.credential.claims import VerifiedToken
 from broker.credential.strict import require_plain
-from broker.credential.verify import MAX_TOKEN_LENGTH, check_time, verify
+from broker.credential.verify import LEEWAY, check_time, verify
 from broker.errors import Reason, Refusal
-from broker.intent import Json, Resource
+from broker.intent import Resource
 from broker.scope import Scope
+from broker.validator.bounds import Bounds, Impact, Within, named
+from broker.validator.call import Call, Prepared
 from broker.validator.view import RevocationView
 
-MAX_STALENESS: Final = timedelta(seconds=10)
-REMEMBERED: Final = 4096
+_KEY_LENGTH: Final = 40
+_READ, _WRITE, _HIGH = Impact.READ, Impact.WRITE, Impact.HIGH
+_Until: TypeAlias = tuple[datetime, float] | None
 
 Membership: TypeAlias = Callable[[str, Resource], bool]
 """Whether a concrete resource belongs to a declared set, by the set's name. The service knows; nobody else does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """What one call touches, as the service sees it.
+class Memory:
+    """How many verified tokens are remembered.
 
     Attributes:
-        action: the action's name in the policy bundle.
-        resource: the one resource that is touched.
-        tenant: the tenant that owns the resource.
-        parameters: those of the intent, with the values that this call has; personal, so not shown.
+        tokens: how many at most.
+        characters: how long their texts are together at most; what a token says takes a few times its text.
 
     """
 
-    action: str
-    resource: Resource
-    tenant: str
-    parameters: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    tokens: int = 4096
+    characters: int = 8 * 1024 * 1024
+
+
+class _Remembered:
+    """A verified token, with what each check needs of it, in easy reach. What can change is not in it."""
+
+    __slots__ = ("begins", "covers", "ends", "many", "status_index", "tenant", "text", "thumbprint", "verified")
+
+    def __init__(self, text: str, verified: VerifiedToken) -> None:
+        self.text = text
+        self.verified = verified
+        self.begins = max(verified.not_before, verified.issued_at) - LEEWAY
+        self.ends = verified.expires_at
+        self.thumbprint = verified.thumbprint
+        self.status_index = verified.status_index
+        self.many = verified.use == "many"
+        self.tenant = verified.tenant
+        self.covers = Prepared(verified.scope).covers
 
 
 class Validator:
     """Checks credentials for one service.
 
-    A verified token is remembered by the digest of its text, so that its signature is checked once; everything that can
-    change is looked at on every call. For one event loop or thread.
+    A verified token is remembered by its text, so that its signature is checked once; everything that can change is
+    looked at on every call. A call whose token is remembered and that is certainly good passes at once (`_passes`); any
+    other one goes through the numbered steps, and only they refuse. For one event loop or thread.
 
     Args:
         issuer: the broker's `iss`.
         audience: own SPIFFE ID as the policy bundle registers it.
         view: kept current by a Feed.
-        max_staleness: how old the view may be; beyond it everything is refused.
+        bounds: how old the view may be; beyond that everything is refused.
         membership: without it, tokens for declared sets are refused.
-        remembered: how many verified tokens are remembered at most.
+        memory: how many verified tokens are remembered at most.
 
     """
 
@@ -62,20 +78,25 @@ class Validator:
         issuer: str,
         audience: str,
         view: RevocationView,
-        max_staleness: timedelta = MAX_STALENESS,
+        bounds: Bounds | None = None,
         membership: Membership | None = None,
-        remembered: int = REMEMBERED,
+        memory: Memory | None = None,
     ) -> None:
         self._issuer = issuer
         self._audience = audience
         self._view = view
-        self._max_staleness = max_staleness
+        self._bounds = bounds or Bounds()
         self._membership = membership
-        self._remembered = remembered
-        self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
+        self._memory = memory or Memory()
+        self._tokens: OrderedDict[str, _Remembered] = OrderedDict()
+        self._characters = 0
         self._key_epoch = view.key_epoch
+        self._version = -1
+        self._until: tuple[_Until, _Until, _Until] = (None, None, None)
 
-    def check(self, token: str, call: Call, *, caller_thumbprint: str, now: datetime) -> VerifiedToken:
+    def check(
+        self, token: str, call: Call, *, caller_thumbprint: str, now: datetime, within: Within = Impact.WRITE
+    ) -> VerifiedToken:
         """Return what a token says, when it covers this call by this caller at this moment.
 
         Args:
@@ -83,12 +104,16 @@ class Validator:
             call: what would be done.
             caller_thumbprint: x5t#S256 of the leaf that the caller's connection proved to hold.
             now: UTC.
+            within: the class of the call, or a bound of its own on the age of the view.
 
         Raises:
             Refusal: VIEW_STALE or TOKEN_*, the first of the numbered steps here and in `admit` that fails.
 
         """
-        verified = self.admit(token, caller_thumbprint=caller_thumbprint, now=now)
+        verified = self._passes(token, call, caller_thumbprint, now, within)
+        if verified is not None:
+            return verified
+        verified = self.admit(token, caller_thumbprint=caller_thumbprint, now=now, within=within)
         # 7. The resource belongs to the tenant that the token is pinned to.
         if call.tenant != verified.tenant:
             raise Refusal(Reason.TOKEN_TENANT_MISMATCH)
@@ -97,7 +122,9 @@ class Validator:
             raise Refusal(Reason.TOKEN_SCOPE_EXCEEDED)
         return verified
 
-    def admit(self, token: str, *, caller_thumbprint: str, now: datetime) -> VerifiedToken:
+    def admit(
+        self, token: str, *, caller_thumbprint: str, now: datetime, within: Within = Impact.WRITE
+    ) -> VerifiedToken:
         """Return what a token says, when it is this caller's and counts at this moment; what for is still open.
 
         Raises:
@@ -105,7 +132,9 @@ class Validator:
 
         """
         # 1. The view of revocations and keys is fresh enough to judge at all.
-        self._view.require_fresh(now, self._max_staleness)
+        bound = self._bounds.of(within)
+        if not self._view.is_fresh(now, bound):
+            raise Refusal(Reason.VIEW_STALE, named(within, bound))
         # 2. Form, key, signature, claims, issuer, audience: once a token, until the keys change.
         verified = self._verify(token, now)
         # 3. Time.
@@ -121,22 +150,75 @@ class Validator:
             raise Refusal(Reason.TOKEN_USE_REFUSED)
         return verified
 
+    def _passes(
+        self, token: str, call: Call, caller_thumbprint: str, now: datetime, within: Within
+    ) -> VerifiedToken | None:
+        """Return what a remembered token says when every step is certain to pass; None: the steps decide."""
+        view = self._view
+        if self._version != view.version:
+            self._renew()
+        read, write, high = self._until
+        until = read if within is _READ else write if within is _WRITE else high if within is _HIGH else None
+        remembered = self._find(token)
+        if (
+            until is None
+            or now > until[0]
+            or view.tick() > until[1]
+            or remembered is None
+            or not remembered.begins <= now < remembered.ends
+            or remembered.thumbprint != caller_thumbprint
+            or view.is_revoked(remembered.status_index)
+            or not remembered.many
+            or remembered.tenant != call.tenant
+            or not remembered.covers(call)
+        ):
+            return None
+        return remembered.verified
+
+    def _renew(self) -> None:
+        """Work out anew what hangs on the view."""
+        view, bounds = self._view, self._bounds
+        if self._key_epoch != view.key_epoch:
+            self._tokens.clear()
+            self._characters = 0
+            self._key_epoch = view.key_epoch
+        read, write, high = (view.fresh_until(bound) for bound in (bounds.read, bounds.write, bounds.high))
+        self._until = (read, write, high)
+        self._version = view.version
+
+    def _find(self, token: str) -> _Remembered | None:
+        """Return a token that was verified, by the end of its text, which is in its signature, and then all of it."""
+        if type(token) is not str:
+            return None
+        key = token[-_KEY_LENGTH:]
+        remembered = self._tokens.get(key)
+        if remembered is None or remembered.text != token:
+            return None
+        self._tokens.move_to_end(key)
+        return remembered
+
     def _verify(self, token: str, now: datetime) -> VerifiedToken:
-        if self._key_epoch != self._view.key_epoch:
-            self._verified.clear()
-            self._key_epoch = self._view.key_epoch
-        if len(token) > MAX_TOKEN_LENGTH or not token.isascii():  # before it is hashed
+        if self._version != self._view.version:
+            self._renew()
+        remembered = self._find(token)
+        if remembered is not None:
+            return remembered.verified
+        if type(token) is not str:
             raise Refusal(Reason.TOKEN_MALFORMED)
-        digest = hashlib.sha256(token.encode("ascii")).digest()  # not the text: it is a secret
-        verified = self._verified.get(digest)
-        if verified is not None:
-            self._verified.move_to_end(digest)
-            return verified
         verified = verify(token, keys=self._view.keys, issuer=self._issuer, audience=self._audience, now=now)
-        self._verified[digest] = verified
-        if len(self._verified) > self._remembered:
-            self._verified.popitem(last=False)
+        self._remember(_Remembered(token, verified))
         return verified
+
+    def _remember(self, remembered: _Remembered) -> None:
+        self._forget(remembered.text[-_KEY_LENGTH:])
+        self._tokens[remembered.text[-_KEY_LENGTH:]] = remembered
+        self._characters += len(remembered.text)
+        while len(self._tokens) > self._memory.tokens or self._characters > self._memory.characters:
+            self._forget(next(iter(self._tokens)))
+
+    def _forget(self, key: str) -> None:
+        forgotten = self._tokens.pop(key, None)
+        self._characters -= 0 if forgotten is None else len(forgotten.text)
 
     def _covers(self, scope: Scope, call: Call) -> bool:
         try:

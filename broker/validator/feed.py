@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from broker.v1 import revoke_pb2, revoke_pb2_grpc
-from broker.validator.check import MAX_STALENESS
+from broker.validator.bounds import Bounds
 from broker.validator.view import KeySet, RevocationView, Update, UpdateRefused
 
 _LOG: Final = logging.getLogger(__name__)
@@ -30,12 +30,14 @@ class FeedSettings:
         silence: without a message for this long the stream is given up and opened anew.
         first_pause: pause after a stream ended; doubles with each further failure.
         longest_pause: what it doubles up to.
+        spread: what is added to each pause, times the jitter: a thousand readers come back over so long a time.
 
     """
 
-    silence: timedelta = MAX_STALENESS
+    silence: timedelta = Bounds().read
     first_pause: timedelta = timedelta(milliseconds=100)
     longest_pause: timedelta = timedelta(seconds=5)
+    spread: timedelta = timedelta(seconds=1)
 
 
 class Feed:
@@ -85,7 +87,8 @@ class Feed:
 
     def _pause(self, failures: int) -> timedelta:
         doubled = self._settings.first_pause * (1 << min(failures, 16))
-        return min(self._settings.longest_pause, doubled) * (0.5 + 0.5 * self._jitter())
+        part = self._jitter()
+        return min(self._settings.longest_pause, doubled) * (0.5 + 0.5 * part) + self._settings.spread * part
 
     async def _follow(self) -> str:
         """Follow one stream to its end; return why it ended."""

@@ -3,10 +3,9 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextvars import ContextVar
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
@@ -14,54 +13,18 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from broker.credential.claims import VerifiedToken
 from broker.errors import Reason, Refusal
-from broker.svid.authenticate import Authenticator
-from broker.svid.principal import Evidence, TrustBundles
-from broker.validator.check import Call, Validator
+from broker.svid.principal import Evidence
+from broker.validator.bounds import Entry, Mapped, mapped
+from broker.validator.guard import Guard, MappingError, bearer, judged, require_none
 from broker.validator.refuse import to_status
 
 _LOG: Final = logging.getLogger(__name__)
 _HEADER: Final = "authorization"
-_SCHEME: Final = "bearer "
-_verified: Final[ContextVar[VerifiedToken]] = ContextVar("verified_token")
-
-Mapper: TypeAlias = Callable[[Any], Call | Awaitable[Call]]
-"""From a request to what it touches. Runs once the caller and its credential are proven; may look the tenant up."""
+_METHOD: Final = re.compile(r"/[A-Za-z_][\w.]*/[A-Za-z_]\w*", re.ASCII)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-
-
-class MappingError(Exception):
-    """The methods of the guarded services and the mapping do not fit together; the message names them."""
-
-
-def verified_token() -> VerifiedToken:
-    """Return the credential of the call that is being handled.
-
-    Raises:
-        LookupError: outside a guarded handler.
-
-    """
-    return _verified.get()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
-    """What a call is judged with.
-
-    Attributes:
-        validator: checks the credential.
-        authenticator: proves the caller.
-        bundles: what is trusted now.
-        clock: UTC.
-
-    """
-
-    validator: Validator
-    authenticator: Authenticator
-    bundles: Callable[[], TrustBundles]
-    clock: Callable[[], datetime]
 
 
 class ValidatorInterceptor(grpc.aio.ServerInterceptor):
@@ -70,20 +33,39 @@ class ValidatorInterceptor(grpc.aio.ServerInterceptor):
     Args:
         guard: what calls are judged with.
         services: descriptors of every service on the server.
-        calls: full method name ("/package.Service/Method") to its mapper.
+        calls: full method name ("/package.Service/Method") to its mapping; one without a bound counts as a write.
+        open_to: full method names that anybody who can connect may call, with no credential at all, each one by name.
+            For what says nothing and changes nothing, such as "/grpc.health.v1.Health/Check". Their services need not
+            be among `services`.
 
     Raises:
         MappingError: a method without mapper, a mapper without method, or a method that is not unary.
 
     """
 
-    def __init__(self, *, guard: Guard, services: Sequence[ServiceDescriptor], calls: Mapping[str, Mapper]) -> None:
+    def __init__(
+        self,
+        *,
+        guard: Guard,
+        services: Sequence[ServiceDescriptor],
+        calls: Mapping[str, Entry],
+        open_to: Collection[str] = (),
+    ) -> None:
+        if isinstance(open_to, str):
+            raise MappingError("open_to is a collection of method names, not one text")
         methods = {_full_name(method): method for service in services for method in service.methods}
-        _require_same("without a mapping", methods.keys() - calls.keys())
-        _require_same("mapped, but of no service here", calls.keys() - methods.keys())
-        _require_same("streaming, which is not guarded yet", {n for n, method in methods.items() if _streams(method)})
+        require_none("not a full method name", {name for name in open_to if not _METHOD.fullmatch(name)})
+        require_none("both mapped and open to anybody", calls.keys() & set(open_to))
+        require_none("without a mapping", methods.keys() - calls.keys() - set(open_to))
+        require_none("mapped, but of no service here", calls.keys() - methods.keys())
+        streaming = {name for name, method in methods.items() if _streams(method) and name not in open_to}
+        require_none(
+            "streaming, which cannot be guarded: a credential covers one call; make it unary, or serve it elsewhere",
+            streaming,
+        )
         self._guard = guard
-        self._calls = dict(calls)
+        self._calls = {name: mapped(entry) for name, entry in calls.items()}
+        self._open_to = frozenset(open_to)
 
     async def intercept_service(
         self,
@@ -94,15 +76,12 @@ class ValidatorInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:  # no such method: gRPC answers UNIMPLEMENTED
             return None
-        mapper = self._calls.get(handler_call_details.method)
-        if mapper is None or handler.request_streaming or handler.response_streaming:
+        if handler_call_details.method in self._open_to:
+            return handler
+        entry = self._calls.get(handler_call_details.method)
+        if entry is None or handler.request_streaming or handler.response_streaming:
             return _refusing(handler)
-        return _Guarded(guard=self._guard, handler=handler, mapper=mapper).handler_of_bytes()
-
-
-def _require_same(what: str, names: set[str]) -> None:
-    if names:
-        raise MappingError(f"{what}: {', '.join(sorted(names))}")
+        return _Guarded(guard=self._guard, handler=handler, mapped=entry).handler_of_bytes()
 
 
 def _full_name(method: MethodDescriptor) -> str:
@@ -119,7 +98,7 @@ class _Guarded:
 
     guard: Guard
     handler: Handler
-    mapper: Mapper
+    mapped: Mapped
 
     def handler_of_bytes(self) -> Handler:
         """Return a handler that is given the request undecoded: strangers' bytes wait until the caller is proven."""
@@ -136,7 +115,7 @@ class _Guarded:
         except Exception:  # noqa: BLE001 - a defect refuses too
             _LOG.exception("the guard failed; the call is refused")
             return await _abort(context, Refusal(Reason.INTERNAL))
-        _verified.set(token)
+        judged.set(token)
         behaviour: Any = self.handler.unary_unary
         if inspect.iscoroutinefunction(behaviour):
             return await behaviour(request, context)
@@ -149,29 +128,13 @@ class _Guarded:
             Refusal: the first of these steps that fails.
 
         """
-        # 1. Who calls: the SVID behind the connection, verified anew (an old connection outlives an SVID).
-        caller = self.guard.authenticator.authenticate(_evidence(context), self.guard.bundles(), self.guard.clock())
-        # 2. With what: one credential, good, the caller's own, not revoked.
-        token = _bearer(context)
-        self.guard.validator.admit(token, caller_thumbprint=caller.thumbprint, now=self.guard.clock())
-        # 3. What for: only now are the request's bytes looked at, and what it touches looked up.
-        request = _decode(self.handler, content)
-        call = await self._map(request)
-        # 4. Everything again with the call: time has passed, a revocation may have come.
-        verified = self.guard.validator.check(token, call, caller_thumbprint=caller.thumbprint, now=self.guard.clock())
-        return request, verified
-
-    async def _map(self, request: object) -> Call:
-        try:
-            call = self.mapper(request)
-            if not isinstance(call, Call):
-                call = await call
-        except Refusal:
-            raise
-        except Exception as defect:
-            _LOG.exception("a mapping failed; the call is refused")
-            raise Refusal(Reason.CALL_UNMAPPED) from defect
-        return call
+        values = [value for name, value in context.invocation_metadata() or () if name == _HEADER]
+        return await self.guard.judge(
+            self.mapped,
+            _evidence(context),
+            token=lambda: bearer(values),
+            read=lambda: _decode(self.handler, content),
+        )
 
 
 def _decode(handler: Handler, content: bytes) -> object:
@@ -199,17 +162,6 @@ def _evidence(context: Context) -> Evidence:
 def _single(presented: Mapping[str, Sequence[bytes]], name: str) -> bytes:
     values = presented.get(name, ())
     return values[0] if len(values) == 1 else b""
-
-
-def _bearer(context: Context) -> str:
-    """Return the one bearer token of a call (RFC 6750 section 2.1)."""
-    values = [value for name, value in context.invocation_metadata() or () if name == _HEADER]
-    if not values:
-        raise Refusal(Reason.TOKEN_MISSING)
-    value = values[0]
-    if len(values) > 1 or not isinstance(value, str) or value[: len(_SCHEME)].lower() != _SCHEME:
-        raise Refusal(Reason.TOKEN_MALFORMED, "not exactly one `authorization: Bearer`")
-    return value[len(_SCHEME) :]
 
 
 async def _abort(context: Context, refusal: Refusal) -> NoReturn:

@@ -13,11 +13,11 @@ DOMAIN: Final = "broker.v1"
 LOCALE: Final = "en"
 
 # The caller is known and the credential is good, but not for this.
-_FORBIDDEN: Final = frozenset(
+FORBIDDEN: Final = frozenset(
     {Reason.TOKEN_SCOPE_EXCEEDED, Reason.TOKEN_TENANT_MISMATCH, Reason.TOKEN_USE_REFUSED, Reason.CALL_UNMAPPED}
 )
 # Nothing is wrong with the call; later it may pass.
-_LATER: Final = frozenset({Reason.VIEW_STALE, Reason.KEY_SET_INVALID})
+LATER: Final = frozenset({Reason.VIEW_STALE, Reason.KEY_SET_INVALID})
 
 _CODES: Final = {
     Category.UNAUTHENTICATED: code_pb2.UNAUTHENTICATED,
@@ -36,12 +36,14 @@ _CODES: Final = {
 def to_status(refusal: Refusal) -> grpc.Status:
     """Return the status of a refusal, with ErrorInfo (stable reason) and a sentence for an end user."""
     code = _CODES[refusal.reason.category]
-    if refusal.reason in _FORBIDDEN:
+    if refusal.reason in FORBIDDEN:
         code = code_pb2.PERMISSION_DENIED
-    elif refusal.reason in _LATER:
+    elif refusal.reason in LATER:
         code = code_pb2.UNAVAILABLE
+    # A refusal's detail may be a mapping's own words; the bound is ours, and says nothing of the call.
+    metadata = {"bound": refusal.detail} if refusal.reason is Reason.VIEW_STALE and refusal.detail else {}
     details = (
-        error_details_pb2.ErrorInfo(reason=refusal.reason.name, domain=DOMAIN),
+        error_details_pb2.ErrorInfo(reason=refusal.reason.name, domain=DOMAIN, metadata=metadata),
         error_details_pb2.LocalizedMessage(locale=LOCALE, message=refusal.sentence),
     )
     status = status_pb2.Status(code=code, message=refusal.reason.meaning.next_step)

@@ -4,7 +4,8 @@ It never guesses: a range of the log that does not join on to the last one, or a
 the whole view worthless until a snapshot comes, and a worthless view refuses.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -57,17 +58,26 @@ class RevocationView:
 
     Args:
         issuer: the only issuer whose keys are taken.
+        monotonic: seconds from any start, by a clock that nobody can set. A view ages by both clocks, whichever says
+            more: one that was set back would else make it look fresher, and this one may stand still during suspend.
+
+    Attributes:
+        tick: the clock that nobody can set.
+        version: rises with every change; while it stands, what was worked out from the view holds.
 
     """
 
-    def __init__(self, *, issuer: str) -> None:
+    def __init__(self, *, issuer: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._issuer = issuer
+        self.tick = monotonic
         self._revoked: BitMap | None = None
         self._stop = 0
         self._fresh_at: datetime | None = None
+        self._fresh_tick = 0.0
         self._jwks = ""
         self._keys: Mapping[str, ec.EllipticCurvePublicKey] = MappingProxyType({})
         self._key_epoch = 0
+        self.version = 0
 
     @property
     def keys(self) -> Mapping[str, ec.EllipticCurvePublicKey]:
@@ -97,7 +107,18 @@ class RevocationView:
         """Return how long ago everything that is known was all there was to know; None when nothing is known."""
         if self._revoked is None or self._fresh_at is None or not self._keys:
             return None
-        return now - self._fresh_at
+        return max(now - self._fresh_at, timedelta(seconds=self.tick() - self._fresh_tick))
+
+    def fresh_until(self, bound: timedelta) -> tuple[datetime, float] | None:
+        """Return the last instant at which the view is no older than `bound`, by either clock; None: it never is."""
+        if self._revoked is None or self._fresh_at is None or not self._keys:
+            return None
+        return self._fresh_at + bound, self._fresh_tick + bound.total_seconds()
+
+    def is_fresh(self, now: datetime, bound: timedelta) -> bool:
+        """Whether what is known is known, and no older than `bound`."""
+        until = self.fresh_until(bound)
+        return until is not None and now <= until[0] and self.tick() <= until[1]
 
     def require_fresh(self, now: datetime, bound: timedelta) -> None:
         """Refuse to judge on knowledge that is older than `bound`.
@@ -106,12 +127,12 @@ class RevocationView:
             Refusal: VIEW_STALE.
 
         """
-        staleness = self.staleness(now)
-        if staleness is None or staleness > bound:
+        if not self.is_fresh(now, bound):
             raise Refusal(Reason.VIEW_STALE)
 
     def drop(self) -> None:
         """Forget what is revoked; from now on everything is refused until a snapshot comes. Keys stay known."""
+        self.version += 1
         self._revoked = None
         self._fresh_at = None
         self._stop = 0
@@ -135,10 +156,12 @@ class RevocationView:
         except (Refusal, ValueError, LookupError, OverflowError) as problem:
             self.drop()
             raise UpdateRefused(str(problem)) from problem
+        self.version += 1
         revoked |= additions
         self._revoked, self._stop = revoked, update.stop
         if update.read_at is not None and update.size <= update.stop:  # else more pages follow: not yet that fresh
             self._fresh_at = min(update.read_at, now)
+            self._fresh_tick = self.tick() - (now - self._fresh_at).total_seconds()
         if keys is not None and update.key_set is not None:
             self._keys, self._jwks = MappingProxyType(keys), update.key_set.jwks
             self._key_epoch += 1

@@ -18,7 +18,9 @@ from tests.unit.credential.samples import ISSUER, NOW, OTHER_SIGNER, SIGNER
 JWKS = '{"keys":[' + SIGNER.public_jwk + "]}"
 BOTH = f'{{"keys":[{SIGNER.public_jwk},{OTHER_SIGNER.public_jwk}]}}'
 FIRST = response(5, 5, snapshot=[1], read_at=NOW, jwks=JWKS, issuer=ISSUER)
-QUICK = FeedSettings(first_pause=timedelta(milliseconds=1), longest_pause=timedelta(milliseconds=20))
+QUICK = FeedSettings(
+    first_pause=timedelta(milliseconds=1), longest_pause=timedelta(milliseconds=20), spread=timedelta(0)
+)
 
 
 @dataclass
@@ -181,4 +183,14 @@ async def test_pauses_grow_to_their_bound_and_begin_anew() -> None:
             settings=pauses,
         )
         lengths = [feed._pause(failures).total_seconds() for failures in (0, 1, 2, 3, 10**6, 0)]
-    assert lengths == [1, 2, 4, 5, 5, 0.5]
+    assert lengths == [2, 3, 5, 6, 6, 0.5]  # the spread of a second is in it
+
+
+async def test_a_thousand_readers_come_back_over_a_second() -> None:
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+        parts = iter(number / 1000 for number in range(1000))
+        feed = Feed(channel=channel, view=RevocationView(issuer=ISSUER), clock=Clock(), jitter=lambda: next(parts))
+        pauses = sorted(feed._pause(0).total_seconds() for _ in range(1000))
+    windows = [sum(start <= pause < start + 0.1 for pause in pauses) for start in pauses]
+    assert max(windows) <= 100
+    assert pauses[-1] < 1.2

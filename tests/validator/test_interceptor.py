@@ -20,13 +20,18 @@ from broker.svid.spiffe_id import SpiffeId
 from broker.v1 import revoke_pb2, task_pb2, task_pb2_grpc
 from broker.validator import (
     Call,
+    Entry,
     Guard,
+    Mapped,
     Mapper,
     MappingError,
     RevocationView,
     Validator,
     ValidatorInterceptor,
+    high_impact,
+    reads,
     verified_token,
+    writes,
 )
 from broker.validator.view import KeySet, Update
 from tests.fakes.trust_domain import Svid, TrustDomain, pem
@@ -85,7 +90,7 @@ class World:
     caller: Svid
     now: datetime
     service: Service = field(default_factory=Service)
-    view: RevocationView = field(default_factory=lambda: RevocationView(issuer=ISSUER))
+    view: RevocationView = field(default_factory=lambda: RevocationView(issuer=ISSUER, monotonic=lambda: 0.0))
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -134,10 +139,13 @@ def world() -> World:
 
 @asynccontextmanager
 async def serving(
-    given: World, mapper: Mapper = begin, extra: Sequence[grpc.GenericRpcHandler] = ()
+    given: World,
+    mapper: Entry = begin,
+    extra: Sequence[grpc.GenericRpcHandler] = (),
+    open_to: Sequence[str] = (),
 ) -> AsyncIterator[World]:
-    calls: dict[str, Mapper] = {BEGIN: mapper, END: end}
-    interceptor = ValidatorInterceptor(guard=given.guard(), services=[TASKS], calls=calls)
+    calls: dict[str, Entry] = {BEGIN: mapper, END: end}
+    interceptor = ValidatorInterceptor(guard=given.guard(), services=[TASKS], calls=calls, open_to=open_to)
     server = grpc.aio.server(interceptors=[interceptor])
     task_pb2_grpc.add_TaskServiceServicer_to_server(given.service, server)
     server.add_generic_rpc_handlers(tuple(extra))
@@ -161,6 +169,7 @@ class Answer:
     domain: str = ""
     sentence: str = ""
     details: str = ""
+    bound: str = ""
 
 
 async def ask(
@@ -194,6 +203,7 @@ def read(error: grpc.aio.AioRpcError) -> Answer:
         domain=info.domain,
         sentence=sentence.message,
         details=error.details() or "",
+        bound=info.metadata["bound"],
     )
 
 
@@ -314,14 +324,25 @@ async def test_what_is_revoked_while_the_mapping_looks_up_is_refused() -> None:
         assert (answer.code, answer.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_REVOKED")
 
 
-async def test_an_old_view_refuses_for_now() -> None:
-    async with serving(world()) as given:
-        text = given.token()
-        given.now += timedelta(seconds=11)
-        answer = await ask(given, bearer(text))
-        assert (answer.code, answer.reason) == (grpc.StatusCode.UNAVAILABLE, "VIEW_STALE")
-        given.hear()
-        assert (await ask(given, bearer(text))).code is grpc.StatusCode.OK
+async def test_an_old_view_refuses_for_now_and_names_the_bound() -> None:
+    for entry, seconds, bound in (
+        (begin, 4, "the bound for writes, 4 s"),
+        (reads(begin), 10, "the bound for reads, 10 s"),
+        (writes(begin), 4, "the bound for writes, 4 s"),
+        (high_impact(begin), 2, "the bound for high-impact calls, 2.5 s"),
+        (Mapped(mapper=begin, within=timedelta(seconds=1)), 1, "this call's own bound, 1 s"),
+    ):
+        given = world()
+        async with serving(given, entry):
+            text, heard = given.token(), given.now
+            given.now = heard + timedelta(seconds=seconds)
+            assert (await ask(given, bearer(text))).code is grpc.StatusCode.OK
+            given.now = heard + timedelta(seconds=seconds + 1)
+            answer = await ask(given, bearer(text))
+            assert (answer.code, answer.reason) == (grpc.StatusCode.UNAVAILABLE, "VIEW_STALE")
+            assert answer.bound == bound
+            given.hear()
+            assert (await ask(given, bearer(text))).code is grpc.StatusCode.OK
 
 
 async def test_an_svid_that_expires_during_a_connection_is_refused() -> None:
@@ -402,6 +423,48 @@ def test_a_streaming_method_does_not_start() -> None:
     names = [f"/broker.v1.RevocationService/{method.name}" for method in REVOCATIONS.methods]
     with pytest.raises(MappingError, match=r"streaming.*SubscribeRevocations"):
         ValidatorInterceptor(guard=world().guard(), services=[REVOCATIONS], calls=dict.fromkeys(names, end))
+
+
+HEALTH = "/grpc.health.v1.Health/Check"
+
+
+async def test_what_is_open_to_anybody_is_so_by_its_full_name_alone() -> None:
+    async def check(_: bytes, __: object) -> bytes:
+        return b"\x08\x01"
+
+    handlers: dict[str, Any] = {
+        "Check": grpc.unary_unary_rpc_method_handler(check),
+        "List": grpc.unary_unary_rpc_method_handler(check),
+    }
+    generic = grpc.method_handlers_generic_handler("grpc.health.v1.Health", handlers)
+    async with serving(world(), extra=[generic], open_to=[HEALTH]) as given:
+        assert (await ask(given, [], method=HEALTH)).code is grpc.StatusCode.OK
+        assert (await ask(given, [], method="/grpc.health.v1.Health/List")).reason == "CALL_UNMAPPED"
+        assert (await ask(given, [])).reason == "TOKEN_MISSING"
+    async with serving(world(), extra=[generic]) as given:
+        assert (await ask(given, [], method=HEALTH)).reason == "CALL_UNMAPPED"
+
+
+OPEN: dict[str, tuple[Any, str]] = {
+    "text": (HEALTH, "not one text"),
+    "wildcard": (["/grpc.health.v1.Health/*"], "not a full method name"),
+    "service": (["grpc.health.v1.Health"], "not a full method name"),
+    "no-slash": (["grpc.health.v1.Health/Check"], "not a full method name"),
+    "empty": ([""], "not a full method name"),
+    "mapped-too": ([BEGIN], "both mapped and open"),
+}
+
+
+@pytest.mark.parametrize(("open_to", "told"), OPEN.values(), ids=OPEN.keys())
+def test_nothing_is_open_by_accident(open_to: Any, told: str) -> None:
+    calls: dict[str, Entry] = {BEGIN: begin, END: end}
+    ValidatorInterceptor(guard=world().guard(), services=[TASKS], calls=calls, open_to=[HEALTH])
+    with pytest.raises(MappingError, match=told):
+        ValidatorInterceptor(guard=world().guard(), services=[TASKS], calls=calls, open_to=open_to)
+
+
+def test_a_method_that_is_open_to_anybody_needs_no_mapping() -> None:
+    ValidatorInterceptor(guard=world().guard(), services=[TASKS], calls={BEGIN: begin}, open_to=[END])
 
 
 async def test_a_service_that_was_not_named_at_the_start_is_refused_at_run_time() -> None:

@@ -14,8 +14,10 @@ from broker.credential.claims import VerifiedToken
 from broker.credential.verify import verify
 from broker.errors import Reason, Refusal
 from broker.intent import Resource
-from broker.scope import Scope
-from broker.validator.check import Call, Membership, Validator
+from broker.scope import Constraint, OneOf, Range, Scope
+from broker.validator.bounds import Bounds, Impact, Mapped, Within
+from broker.validator.call import Call, Prepared
+from broker.validator.check import Membership, Memory, Validator
 from broker.validator.view import KeySet, RevocationView, Update
 from tests.unit.credential.samples import (
     AUDIENCE,
@@ -50,7 +52,7 @@ def key_set(*signers: Any) -> KeySet:
 
 
 def fresh_view(now: datetime = NOW, revoked: tuple[int, ...] = ()) -> RevocationView:
-    view = RevocationView(issuer=ISSUER)
+    view = RevocationView(issuer=ISSUER, monotonic=lambda: 0.0)
     snapshot = BitMap(revoked).serialize()
     view.apply(Update(start=0, stop=0, snapshot=snapshot, read_at=now, key_set=key_set(SIGNER)), now)
     return view
@@ -60,7 +62,11 @@ def validator(
     view: RevocationView | None = None, membership: Membership | None = None, remembered: int = 16
 ) -> Validator:
     return Validator(
-        issuer=ISSUER, audience=AUDIENCE, view=view or fresh_view(), membership=membership, remembered=remembered
+        issuer=ISSUER,
+        audience=AUDIENCE,
+        view=view or fresh_view(),
+        membership=membership,
+        memory=Memory(tokens=remembered),
     )
 
 
@@ -153,14 +159,77 @@ def test_a_remembered_token_is_refused_once_its_key_is_gone() -> None:
     assert (outcome(checked, text), outcome(checked, token(OTHER_SIGNER))) == (Reason.TOKEN_KEY_UNKNOWN, None)
 
 
-def test_a_stale_view_refuses_even_what_is_remembered() -> None:
+BOUNDS: dict[str, tuple[Within, timedelta, str]] = {
+    "read": (Impact.READ, timedelta(seconds=10), "the bound for reads, 10 s"),
+    "write": (Impact.WRITE, timedelta(seconds=4), "the bound for writes, 4 s"),
+    "high": (Impact.HIGH, timedelta(seconds=2.5), "the bound for high-impact calls, 2.5 s"),
+    "own": (timedelta(seconds=1), timedelta(seconds=1), "this call's own bound, 1 s"),
+}
+
+
+@pytest.mark.parametrize(("within", "bound", "name"), BOUNDS.values(), ids=BOUNDS.keys())
+def test_a_stale_view_refuses_even_what_is_remembered(within: Within, bound: timedelta, name: str) -> None:
     view = fresh_view()
     checked = validator(view)
     text = token()
-    assert outcome(checked, text, now=NOW + 10 * SECOND) is None
-    assert outcome(checked, text, now=NOW + 10 * SECOND + timedelta(microseconds=1)) is Reason.VIEW_STALE
+    late = NOW + bound + timedelta(microseconds=1)
+    for _ in range(2):
+        checked.check(text, CALL, caller_thumbprint=THUMBPRINT, now=NOW + bound, within=within)
+        with pytest.raises(Refusal) as refused:
+            checked.check(text, CALL, caller_thumbprint=THUMBPRINT, now=late, within=within)
+        assert (refused.value.reason, refused.value.detail) == (Reason.VIEW_STALE, name)
     view.drop()
     assert outcome(checked, text) is Reason.VIEW_STALE
+
+
+def test_a_clock_that_is_set_back_does_not_let_a_remembered_token_pass() -> None:
+    ticks = [0.0]
+    view = RevocationView(issuer=ISSUER, monotonic=lambda: ticks[-1])
+    snapshot = BitMap().serialize()
+    view.apply(Update(start=0, stop=0, snapshot=snapshot, read_at=NOW, key_set=key_set(SIGNER)), NOW)
+    checked = validator(view)
+    text = token()
+    for tick, expected in ((0.0, None), (4.0, None), (4.1, Reason.VIEW_STALE)):
+        ticks.append(tick)
+        assert outcome(checked, text) is expected
+        assert outcome(checked, text, now=NOW - SECOND) is expected
+
+
+def test_a_signature_that_is_remembered_vouches_for_its_own_text_only() -> None:
+    checked = validator()
+    first, other = token(status_index=7), token(status_index=8)
+    assert (outcome(checked, first), outcome(checked, other)) == (None, None)
+    forged = other.rpartition(".")[0] + "." + first.rpartition(".")[2]
+    assert outcome(checked, forged) is Reason.TOKEN_SIGNATURE_INVALID
+    for cut in (1, 40, 41, 86, 87):
+        assert outcome(checked, first[-cut:]) is Reason.TOKEN_MALFORMED
+    assert (outcome(checked, first), outcome(checked, other)) == (None, None)
+
+
+@pytest.mark.parametrize("open_end", [Range(minimum=0), Range(maximum=0), Range()], ids=["above", "below", "both"])
+def test_an_open_range_admits_no_number_that_parameters_cannot_hold(open_end: Range) -> None:
+    scope = Scope(
+        actions=frozenset({"order.refund"}), resource=CALL.resource, constraints={"a": open_end}, audience=AUDIENCE
+    )
+    for value in (2**53, -(2**53)):
+        assert not Prepared(scope).covers(replace(CALL, parameters={"a": value}))
+    assert Prepared(scope).covers(replace(CALL, parameters={"a": 0}))
+
+
+def test_what_says_nothing_counts_as_a_write() -> None:
+    checked = validator()
+    assert outcome(checked, token(), now=NOW + 4 * SECOND) is None
+    assert outcome(checked, token(), now=NOW + 5 * SECOND) is Reason.VIEW_STALE
+    assert Mapped(mapper=lambda _: CALL).within is Impact.WRITE
+
+
+def test_bounds_that_nothing_could_keep_are_refused() -> None:
+    assert Bounds.same(SECOND).of(Impact.READ) == SECOND
+    for wrong in ({"high": timedelta(0)}, {"write": 11 * SECOND}, {"write": SECOND}, {"read": SECOND}):
+        with pytest.raises(ValueError, match="high <= write <= read"):
+            Bounds(**wrong)
+    with pytest.raises(ValueError, match="positive"):
+        Mapped(mapper=lambda _: CALL, within=timedelta(0))
 
 
 def test_a_view_without_snapshot_refuses() -> None:
@@ -216,14 +285,31 @@ def test_the_memory_is_bounded_and_keeps_what_is_used(monkeypatch: pytest.Monkey
         assert outcome(checked, first) is None
         assert outcome(checked, text) is None
     assert seen == [first, *others]
-    assert len(checked._verified) == 2
+    assert len(checked._tokens) == 2
+
+
+def test_the_memory_is_bounded_by_the_length_of_the_texts() -> None:
+    room = 3 * len(token(status_index=10)) + 1
+    checked = Validator(issuer=ISSUER, audience=AUDIENCE, view=fresh_view(), memory=Memory(characters=room))
+    for index in range(10, 20):
+        assert outcome(checked, token(status_index=index)) is None
+        assert checked._characters == sum(len(each.text) for each in checked._tokens.values()) <= room
+    assert len(checked._tokens) == 3
+    tiny = Validator(issuer=ISSUER, audience=AUDIENCE, view=fresh_view(), memory=Memory(characters=10))
+    assert outcome(tiny, token()) is None
+    assert (len(tiny._tokens), tiny._characters) == (0, 0)
+
+
+@pytest.mark.parametrize("given", [None, 1, b"x", [], {}], ids=str)
+def test_what_is_no_text_is_no_token(given: Any) -> None:
+    assert outcome(validator(), given) is Reason.TOKEN_MALFORMED
 
 
 def test_a_refused_token_is_not_remembered() -> None:
     checked = validator()
     for index in range(20):
         assert outcome(checked, token(OTHER_SIGNER, status_index=index)) is Reason.TOKEN_KEY_UNKNOWN
-    assert not checked._verified
+    assert not checked._tokens
 
 
 def test_the_order_of_reasons_is_the_order_of_steps() -> None:
@@ -265,3 +351,36 @@ def test_nothing_given_raises_anything_but_a_refusal(text: str, parameters: Mapp
     for holder in (thumbprint, THUMBPRINT):
         call = replace(CALL, parameters=parameters)
         assert outcome(validator(), text, call, thumbprint=holder) is not None
+
+
+VALUES = st.sampled_from(
+    ["a", "b", "\ud800", "", 0, 1, 2, -1, True, False, 2**53 - 1, 2**53, -(2**53), 1.0, None, ["a"], []]
+)
+ALLOWED: Any = st.sampled_from(["a", "b", 0, 1, True, False, ["a"]])
+LIMITS: st.SearchStrategy[Constraint] = st.one_of(
+    st.lists(ALLOWED, min_size=1, max_size=3).map(lambda values: OneOf(values=tuple(values))),
+    st.builds(Range, minimum=st.none() | st.integers(-1, 1), maximum=st.none() | st.integers(-1, 2)),
+)
+NAMES = st.sampled_from(["a", "b"])
+RESOURCES = st.sampled_from(
+    [Resource(type="order", id="1"), Resource(type="order", set="1"), Resource(type="x", id="1")]
+)
+
+
+@given(
+    constraints=st.dictionaries(NAMES, LIMITS),
+    parameters=st.dictionaries(NAMES, VALUES),
+    declared=RESOURCES,
+    resource=RESOURCES,
+    action=st.sampled_from(["order.read", "order.refund"]),
+)
+def test_what_is_prepared_says_yes_only_where_the_scope_does(
+    constraints: dict[str, Constraint], parameters: dict[str, Any], declared: Resource, resource: Resource, action: str
+) -> None:
+    scope = Scope(actions=frozenset({"order.read"}), resource=declared, constraints=constraints, audience=AUDIENCE)
+    call = Call(action=action, resource=resource, tenant="retail", parameters=parameters)
+    slow = validator()._covers(scope, call)
+    if Prepared(scope).covers(call):
+        assert slow
+    elif slow:  # what it leaves to the scope: values that are neither text nor integer
+        assert any(type(value) not in (str, int) for value in parameters.values())

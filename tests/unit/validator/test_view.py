@@ -1,5 +1,6 @@
 """View: a message that does not fit makes it worthless; it is as fresh as the broker's reading, not its arrival."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,8 +18,8 @@ BOUND = timedelta(seconds=10)
 SECOND = timedelta(seconds=1)
 
 
-def opened() -> RevocationView:
-    view = RevocationView(issuer=ISSUER)
+def opened(monotonic: Callable[[], float] = lambda: 0.0) -> RevocationView:
+    view = RevocationView(issuer=ISSUER, monotonic=monotonic)
     view.apply(FIRST, NOW)
     return view
 
@@ -110,9 +111,30 @@ def test_a_first_page_with_more_behind_it_is_not_fresh_at_all() -> None:
 
 
 def test_a_broker_whose_clock_is_fast_does_not_make_the_view_fresh_for_longer() -> None:
-    view = RevocationView(issuer=ISSUER)
+    view = RevocationView(issuer=ISSUER, monotonic=lambda: 0.0)
     view.apply(replace(FIRST, read_at=NOW + timedelta(hours=1)), NOW)
     assert view.staleness(NOW + 11 * SECOND) == 11 * SECOND
+
+
+def test_a_clock_that_is_set_back_does_not_make_the_view_fresher() -> None:
+    ticks = [100.0]
+    view = opened(lambda: ticks[-1])
+    ticks.append(111.0)
+    for now in (NOW, NOW - timedelta(days=1), NOW + 11 * SECOND):
+        assert view.staleness(now) == 11 * SECOND
+        assert not view.is_fresh(now, BOUND)
+    assert view.staleness(NOW + 12 * SECOND) == 12 * SECOND  # suspended: that clock stood still
+    view.apply(following(read_at=NOW + SECOND), NOW - timedelta(days=1))  # heard with the clock already set back
+    ticks.append(122.0)
+    assert view.staleness(NOW - timedelta(days=1)) == 11 * SECOND
+
+
+def test_what_was_long_under_way_is_old_by_the_other_clock_too() -> None:
+    ticks = [100.0]
+    view = opened(lambda: ticks[-1])
+    view.apply(following(read_at=NOW), NOW + 8 * SECOND)
+    ticks.append(101.0)
+    assert view.staleness(NOW) == 9 * SECOND
 
 
 def test_a_message_that_says_nothing_of_freshness_adds_none() -> None:

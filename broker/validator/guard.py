@@ -1,0 +1,134 @@
+"""Guard: one call's whole judgement, whatever door it came through."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from broker.credential.claims import VerifiedToken
+from broker.errors import Reason, Refusal
+from broker.svid.authenticate import Authenticator
+from broker.svid.principal import Evidence, TrustBundles
+from broker.validator.bounds import Impact, Mapped, Within
+from broker.validator.call import Call
+from broker.validator.check import Validator
+
+_LOG: Final = logging.getLogger(__name__)
+_SCHEME: Final = "bearer "
+
+judged: Final[ContextVar[VerifiedToken]] = ContextVar("verified_token")
+
+
+class MappingError(Exception):
+    """The methods of the guarded services and the mapping do not fit together; the message names them."""
+
+
+def require_none(what: str, names: set[str]) -> None:
+    """Refuse to start with any of these.
+
+    Raises:
+        MappingError: there is one.
+
+    """
+    if names:
+        raise MappingError(f"{what}: {', '.join(sorted(names))}")
+
+
+def verified_token() -> VerifiedToken:
+    """Return the credential of the call that is being handled.
+
+    Raises:
+        LookupError: outside a guarded handler.
+
+    """
+    return judged.get()
+
+
+def bearer(values: Sequence[object]) -> str:
+    """Return the one bearer token of a call's authorization headers (RFC 6750 section 2.1).
+
+    Raises:
+        Refusal: TOKEN_MISSING, TOKEN_MALFORMED.
+
+    """
+    if not values:
+        raise Refusal(Reason.TOKEN_MISSING)
+    value = values[0]
+    if len(values) > 1 or not isinstance(value, str) or value[: len(_SCHEME)].lower() != _SCHEME:
+        raise Refusal(Reason.TOKEN_MALFORMED, "not exactly one `authorization: Bearer`")
+    return value[len(_SCHEME) :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What a call is judged with.
+
+    Attributes:
+        validator: checks the credential.
+        authenticator: proves the caller.
+        bundles: what is trusted now.
+        clock: UTC.
+
+    """
+
+    validator: Validator
+    authenticator: Authenticator
+    bundles: Callable[[], TrustBundles]
+    clock: Callable[[], datetime]
+
+    def check(self, token: str, call: Call, *, evidence: Evidence, within: Within = Impact.WRITE) -> VerifiedToken:
+        """Judge one call: the plain function, for a door that has neither interceptor nor middleware here.
+
+        Args:
+            token: as the caller sent it, without "Bearer".
+            call: what would be done.
+            evidence: what the caller's TLS connection presented.
+            within: the class of the call, or a bound of its own.
+
+        Raises:
+            Refusal: SVID_*, TLS_VERSION_REFUSED, TRUST_UNAVAILABLE, VIEW_STALE or TOKEN_*.
+
+        """
+        caller = self.authenticator.authenticate(evidence, self.bundles(), self.clock())
+        return self.validator.check(token, call, caller_thumbprint=caller.thumbprint, now=self.clock(), within=within)
+
+    async def judge(
+        self, mapped: Mapped, evidence: Evidence, *, token: Callable[[], str], read: Callable[[], Any]
+    ) -> tuple[Any, VerifiedToken]:
+        """Return the request and the credential that covers it.
+
+        Args:
+            mapped: the mapping of the method.
+            evidence: what the caller's connection presented.
+            token: finds the credential; called once the caller is proven.
+            read: decodes the request; called once the credential is the caller's own and counts.
+
+        Raises:
+            Refusal: the first of these steps that fails.
+
+        """
+        # 1. Who calls: the SVID behind the connection, verified anew (an old connection outlives an SVID).
+        caller = self.authenticator.authenticate(evidence, self.bundles(), self.clock()).thumbprint
+        # 2. With what: one credential, good, the caller's own, not revoked.
+        text, check, within = token(), self.validator, mapped.within
+        check.admit(text, caller_thumbprint=caller, now=self.clock(), within=within)
+        # 3. What for: only now are the request's bytes looked at, and what it touches looked up.
+        request = read()
+        call = await _map(mapped, request)
+        # 4. Everything again with the call: time has passed, a revocation may have come.
+        return request, check.check(text, call, caller_thumbprint=caller, now=self.clock(), within=within)
+
+
+async def _map(mapped: Mapped, request: object) -> Call:
+    try:
+        call = mapped.mapper(request)
+        if not isinstance(call, Call):
+            call = await call
+    except Refusal:
+        raise
+    except Exception as defect:
+        _LOG.exception("a mapping failed; the call is refused")
+        raise Refusal(Reason.CALL_UNMAPPED) from defect
+    return call
