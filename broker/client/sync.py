@@ -22,6 +22,8 @@ from broker.client.credential import Credential, Task
 from broker.client.session import DEADLINE
 from broker.v1 import audit_pb2, revoke_pb2
 
+__all__ = ["Channel", "Session", "connect"]
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -96,6 +98,9 @@ class Session:
     revoke = _waiting(asynchronous.Session.revoke)
     lift = _waiting(asynchronous.Session.lift)
     key_set = _waiting(asynchronous.Session.key_set)
+    list_keys = _waiting(asynchronous.Session.list_keys)
+    rotate_keys = _waiting(asynchronous.Session.rotate_keys)
+    remove_key = _waiting(asynchronous.Session.remove_key)
     checkpoint = _waiting(asynchronous.Session.checkpoint)
 
     def subscribe_audit(self, **named: Any) -> Iterator[audit_pb2.SubscribeAuditResponse]:  # noqa: ANN401 - as there

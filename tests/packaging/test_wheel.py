@@ -14,9 +14,10 @@ from tests.packaging.built import build_wheel, environment
 SERVER_ONLY = {"cedarpy", "click", "grpc-health-checking", "grpc-reflection", "httpx", "prometheus-client", "pydantic",
                "pydantic-settings", "rich", "starlette", "structlog"}  # fmt: skip
 LOADED = "import json, sys; import {name}; print(json.dumps(sorted(sys.modules)))"
-INSTALLED = (
-    "import importlib.metadata as m, json; print(json.dumps([d.name.lower().replace('_','-') for d in m.distributions()]))"
-)
+INSTALLED = """
+import importlib.metadata, json
+print(json.dumps([found.name.lower().replace("_", "-") for found in importlib.metadata.distributions()]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,9 @@ def test_a_base_install_has_all_that_an_sdk_needs(base: Path, name: str) -> None
 def test_an_sdk_loads_nothing_heavy_where_it_is_installed(name: str) -> None:
     loaded = set(json.loads(said(sys.executable, "-c", LOADED.format(name=name)).stdout))
     assert name in loaded
-    assert loaded & {"pydantic", "cedarpy", "click", "rich", "httpx", "sqlite3", "broker.settings", "broker.cli"} == set()
+    assert (
+        loaded & {"pydantic", "cedarpy", "click", "rich", "httpx", "sqlite3", "broker.settings", "broker.cli"} == set()
+    )
 
 
 def test_the_command_says_what_it_lacks(base: Path) -> None:
