@@ -6,7 +6,7 @@ VENV := .venv/bin
 AGAINST ?= $(shell git describe --tags --abbrev=0 2>/dev/null || git rev-parse --quiet --verify HEAD~1 || echo HEAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format generate generate-check breaking requirements spire spire-up spire-down clean
+.PHONY: help setup demo recording test test-containers bench lint format generate generate-check breaking requirements spire spire-up spire-down clean
 .NOTPARALLEL:
 
 help: ## List these targets
@@ -18,8 +18,17 @@ setup: ## Make or refresh .venv from the pinned requirements (nothing to do: ins
 demo: setup ## Watch an agent get a credential, use it, and lose it
 	@PYTHONPATH=. $(VENV)/python examples/support-desk/demo.py
 
+recording: setup ## Run the demo, and draw what it says: docs/images/demo.svg
+	@$(VENV)/python deploy/recording.py
+
 test: setup spire ## Run the whole test suite, against a real SPIRE too
 	@$(VENV)/python -m pytest $(PYTEST_ARGS)
+
+test-containers: setup spire ## Run the tests on SPIRE in containers, where there is a Docker engine or root can start one
+	@$(VENV)/python deploy/engine.py $(VENV)/python -m pytest -m containers tests/containers
+
+bench: setup ## Measure what an exchange costs, as ratios of sides measured in one run (under a minute)
+	@$(VENV)/python -m tests.bench $(BENCH_ARGS)
 
 lint: setup ## Check style, types, proto files and import directions
 	@$(VENV)/ruff check

@@ -1,30 +1,21 @@
 """The resource side: a service accepts a call only with a credential that covers it and has not been revoked.
 
-async with open_validator(channel=to_the_broker, issuer=..., audience=...) as validation:
-    await validation.feed.ready()
-    server = grpc.aio.server(interceptors=[validation.interceptor(bundles=..., services=..., calls=...)])
+async with connect("broker.example.org:8443", broker_id=..., issuer=...) as service:
+    guard = service.interceptor(services=[...], calls={...})
+    server = grpc.aio.server(interceptors=[guard])
+    server.add_secure_port("0.0.0.0:8444", service.server_credentials())
 """
 
-import asyncio
-import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-
-import grpc
-from google.protobuf.descriptor import ServiceDescriptor
-
-from broker.svid.authenticate import Authenticator
-from broker.svid.principal import TrustBundles
-from broker.svid.spiffe_id import SpiffeId
-from broker.validator.asgi import App, HttpRequest, ValidatorMiddleware
+from broker.intent import Resource
+from broker.validator.asgi import HttpRequest, ValidatorMiddleware
 from broker.validator.bounds import Bounds, Entry, Impact, Mapped, Mapper, high_impact, reads, writes
 from broker.validator.call import Call
 from broker.validator.check import Membership, Memory, Validator
 from broker.validator.feed import Feed, FeedSettings
 from broker.validator.guard import Guard, MappingError, verified_token
 from broker.validator.interceptor import ValidatorInterceptor
+from broker.validator.service import GuardedService, NoFeed, connect
+from broker.validator.validation import Validation, open_validator
 from broker.validator.view import RevocationView
 
 __all__ = [
@@ -34,6 +25,7 @@ __all__ = [
     "Feed",
     "FeedSettings",
     "Guard",
+    "GuardedService",
     "HttpRequest",
     "Impact",
     "Mapped",
@@ -41,93 +33,17 @@ __all__ = [
     "MappingError",
     "Membership",
     "Memory",
+    "NoFeed",
+    "Resource",
     "RevocationView",
     "Validation",
     "Validator",
     "ValidatorInterceptor",
     "ValidatorMiddleware",
+    "connect",
     "high_impact",
     "open_validator",
     "reads",
     "verified_token",
     "writes",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validation:
-    """A validator whose view is being kept current."""
-
-    audience: str
-    validator: Validator
-    feed: Feed
-    clock: Callable[[], datetime]
-
-    def interceptor(
-        self,
-        *,
-        bundles: Callable[[], TrustBundles],
-        services: Sequence[ServiceDescriptor],
-        calls: Mapping[str, Entry],
-        open_to: Collection[str] = (),
-    ) -> ValidatorInterceptor:
-        """Return what guards a gRPC server; see ValidatorInterceptor."""
-        return ValidatorInterceptor(guard=self.guard(bundles), services=services, calls=calls, open_to=open_to)
-
-    def middleware(
-        self,
-        app: App,
-        *,
-        bundles: Callable[[], TrustBundles],
-        calls: Mapping[str, Entry],
-        open_to: Collection[str] = (),
-        routes: Collection[str] | None = None,
-    ) -> ValidatorMiddleware:
-        """Return what guards an ASGI application; see ValidatorMiddleware."""
-        return ValidatorMiddleware(app, guard=self.guard(bundles), calls=calls, open_to=open_to, routes=routes)
-
-    def guard(self, bundles: Callable[[], TrustBundles]) -> Guard:
-        """Return what judges single calls; see `Guard.check`."""
-        authenticator = Authenticator(own_id=SpiffeId.parse(self.audience))
-        return Guard(validator=self.validator, authenticator=authenticator, bundles=bundles, clock=self.clock)
-
-
-@asynccontextmanager
-async def open_validator(
-    *,
-    channel: grpc.aio.Channel,
-    issuer: str,
-    audience: str,
-    membership: Membership | None = None,
-    bounds: Bounds | None = None,
-    max_staleness: timedelta | None = None,
-) -> AsyncIterator[Validation]:
-    """Follow the broker's revocations as long as the context lasts.
-
-    Args:
-        channel: to the broker, with the service's own SVID.
-        issuer: the broker's `iss`.
-        audience: the service's own SPIFFE ID, as the policy bundle registers it.
-        membership: see Validator.
-        bounds: how old the view may be, by class of call; see Bounds for the defaults.
-        max_staleness: one bound for every class, in place of `bounds`.
-
-    """
-    if max_staleness is not None:
-        bounds = Bounds.same(max_staleness)
-    bounds = bounds or Bounds()
-
-    def clock() -> datetime:
-        return datetime.now(UTC)
-
-    view = RevocationView(issuer=issuer)
-    settings = FeedSettings(silence=bounds.read)
-    feed = Feed(channel=channel, view=view, clock=clock, jitter=random.random, settings=settings)
-    validator = Validator(issuer=issuer, audience=audience, view=view, bounds=bounds, membership=membership)
-    following = asyncio.create_task(feed.run(), name="revocation feed")
-    try:
-        yield Validation(audience=audience, validator=validator, feed=feed, clock=clock)
-    finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following

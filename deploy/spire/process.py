@@ -89,6 +89,7 @@ class Daemon:
     command: tuple[str, ...]
     log: Path
     record: Path
+    death_signal: signal.Signals = signal.SIGKILL
 
     def process(self) -> Process | None:
         """Return the running process, if there is one."""
@@ -96,15 +97,16 @@ class Daemon:
         return process if process and process.alive() else None
 
     def begin(self, *, detached: bool) -> None:
-        """Start the program. Not detached, it dies with this process, even if that is killed.
+        """Start the program. Not detached, it is sent ``death_signal`` when this process ends, even if that is killed.
 
         Raises DeployError when it does not even get as far as being recorded.
         """
         self.record.unlink(missing_ok=True)
-        pid = self._spawn() if detached else _spawner().submit(self._spawn, signal.SIGKILL).result()
+        pid = self._spawn() if detached else _spawner().submit(self._spawn, self.death_signal).result()
         deadline = time.monotonic() + _LAUNCH_SECONDS
         while not self.record.exists():
-            if os.waitpid(pid, os.WNOHANG)[0] or time.monotonic() > deadline:
+            ended = os.waitpid(pid, os.WNOHANG)[0]  # perhaps after it was recorded: then it did start
+            if (ended and not self.record.exists()) or time.monotonic() > deadline:
                 raise DeployError(f"cannot start {self.command[0]}:\n{self.tail()}")
             time.sleep(0.005)
 

@@ -11,7 +11,7 @@ import pytest
 
 from broker.intent import Resource
 from broker.v1 import task_pb2, task_pb2_grpc
-from broker.validator import Call, Mapper, Validation, open_validator
+from broker.validator import Bounds, Call, Mapper, Validation, open_validator
 from tests.attacks.entrances import begin_task, end_task, exchange, outcome, request, revoke
 from tests.attacks.house import House
 from tests.fakes.trust_domain import Svid, pem
@@ -173,7 +173,7 @@ async def test_what_ends_a_credential_is_heard_by_the_service(own_house: House, 
 
 async def test_a_restart_in_between_loses_no_revocation(own_house: House) -> None:
     """Revoked before, during and after: never accepted again, and the feed goes on without a gap."""
-    async with guarded(own_house, max_staleness=timedelta(seconds=60)) as running:
+    async with guarded(own_house, bounds=Bounds.same(timedelta(seconds=60))) as running:
         owner = agent(own_house)
         first, second, third, kept = [await owner.token() for _ in range(4)]
         await revoke(own_house.good(SECURITY), credential_id=first[1])
@@ -198,7 +198,7 @@ async def test_a_restart_in_between_loses_no_revocation(own_house: House) -> Non
 
 
 async def test_h5_a_service_that_is_cut_off_refuses_and_recovers(own_house: House) -> None:
-    async with guarded(own_house, max_staleness=timedelta(seconds=1)) as running:
+    async with guarded(own_house, bounds=Bounds.same(timedelta(seconds=1))) as running:
         owner = agent(own_house)
         token, credential = await owner.token()
         other, _ = await owner.token()

@@ -44,6 +44,13 @@ def test_one_that_will_not_start_shows_why(tmp_path: Path) -> None:
         missing.begin(detached=True)
 
 
+def test_one_that_ends_while_it_is_looked_for_has_started(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = os.waitpid
+    monkeypatch.setattr(os, "waitpid", lambda pid, _options: look(pid, 0))  # an answer that comes when all is over
+    dataclasses.replace(daemon, command=("/bin/true",)).begin(detached=False)
+    assert daemon.process() is None
+
+
 def test_a_number_used_again_is_somebody_else(daemon: Daemon) -> None:
     daemon.begin(detached=True)
     process = daemon.process()
@@ -75,11 +82,14 @@ def test_a_record_nobody_understands_is_none(tmp_path: Path, text: str) -> None:
     assert Process.recorded(tmp_path / "missing.pid") is None
 
 
-def test_a_child_dies_with_a_parent_that_is_killed(daemon: Daemon) -> None:
+def orphan(daemon: Daemon, *, once_it_says: str = "") -> None:
+    """Have the daemon begun by a process that is then killed, and wait until the daemon has ended too."""
     program = (
-        "import pathlib, signal, os; from deploy.spire.process import Daemon;"
-        f"Daemon(command={SLEEP!r}, log=pathlib.Path({str(daemon.log)!r}), record=pathlib.Path({str(daemon.record)!r}))"
-        ".begin(detached=False); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal; from pathlib import PosixPath; from deploy.spire.process import Daemon;"
+        f"begun = Daemon(command={daemon.command!r}, log={daemon.log!r}, record={daemon.record!r},"
+        f"death_signal=signal.Signals({int(daemon.death_signal)}))\n"
+        f"begun.begin(detached=False)\nwhile {once_it_says!r} not in begun.tail(): pass\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
     )
     root = Path(deployment.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode == -signal.SIGKILL
@@ -88,6 +98,17 @@ def test_a_child_dies_with_a_parent_that_is_killed(daemon: Daemon) -> None:
         time.sleep(0.01)
     assert daemon.record.exists()
     assert daemon.process() is None
+
+
+def test_a_child_dies_with_a_parent_that_is_killed(daemon: Daemon) -> None:
+    orphan(daemon)
+
+
+def test_a_child_that_has_to_clear_away_is_asked_to_end(daemon: Daemon) -> None:
+    waits = "trap 'echo asked; exit' TERM; echo up; while :; do /bin/sleep 0.02; done"
+    command = ("/bin/sh", "-c", waits)
+    orphan(dataclasses.replace(daemon, command=command, death_signal=signal.SIGTERM), once_it_says="up")
+    assert daemon.tail() == "up\nasked"
 
 
 def signal_myself(number: signal.Signals) -> None:

@@ -25,7 +25,7 @@ def build_wheel(folder: Path) -> Path:
 def package_settings(*folders: Path) -> dict[str, str]:
     """Return the environment in which pip finds packages in folders alone."""
     return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": " ".join(map(str, (WHEELHOUSE, *folders))), "PIP_NO_CACHE_DIR": "1",
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_CONFIG_FILE": os.devnull}  # fmt: skip
+            "PIP_NO_COMPILE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_CONFIG_FILE": os.devnull}  # fmt: skip
 
 
 def environment(folder: Path, wheel: Path, *extras: str) -> Path:

@@ -22,7 +22,7 @@ __all__ = ["spire"]
 async def reader(spire: Deployment) -> AsyncIterator[Reader]:
     """Return a reader at a prompt in a clean clone, who runs a SPIRE already."""
     here = spire.trust_domain("example.org")
-    port = free_port()
+    broker, service = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="reader-") as folder:
         clone = Path(folder) / "clone"
         copy_checkout(clone)
@@ -32,10 +32,10 @@ async def reader(spire: Deployment) -> AsyncIterator[Reader]:
                 PATH=f"{here.binaries.server.parent}:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
                 SPIRE_SERVER_PRIVATE_SOCKET=str(here.server_socket),
                 SPIFFE_ENDPOINT_SOCKET=spire.workload_socket("example.org"),
-                BROKER_LISTEN__ADDRESS=f"127.0.0.1:{port}",
+                BROKER_LISTEN__ADDRESS=f"127.0.0.1:{broker}",
                 **package_settings(),
             ),
-            replaced={"127.0.0.1:8443": f"127.0.0.1:{port}"},
+            replaced={"127.0.0.1:8443": f"127.0.0.1:{broker}", "127.0.0.1:8444": f"127.0.0.1:{service}"},
         )
         try:
             yield made

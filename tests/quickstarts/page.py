@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shlex
 import signal
 from asyncio.subprocess import PIPE, STDOUT, Process
 from dataclasses import dataclass, field
@@ -13,21 +12,24 @@ from typing import Final
 import pytest
 
 SECOND_TERMINAL: Final = "a second terminal"
-_BLOCK: Final = re.compile(r"(?:<!-- (?P<mark>[^>]+) -->\n)?```sh\n(?P<commands>.*?)```", re.DOTALL)
+SAVED: Final = "save as "
+_BLOCK: Final = re.compile(r"(?:<!-- (?P<mark>[^>]+) -->\n)?```(?P<kind>sh|python)\n(?P<text>.*?)```", re.DOTALL)
 _DONE: Final = "the commands of this block are done:"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Commands to type, and where."""
+    """Commands to type and where, or a file to save."""
 
-    commands: str
+    text: str
     mark: str
 
 
 def blocks(page: Path) -> list[Block]:
-    """Return the page's commands, in order."""
-    return [Block(commands=found["commands"], mark=found["mark"] or "") for found in _BLOCK.finditer(page.read_text())]
+    """Return what there is to do on the page, in order; code that is not to be saved only shows something."""
+    found = (Block(text=block["text"], mark=block["mark"] or "") for block in _BLOCK.finditer(page.read_text())
+             if block["kind"] == "sh" or block["mark"])  # fmt: skip
+    return list(found)
 
 
 @dataclass(kw_only=True)
@@ -60,7 +62,9 @@ class Reader:
 
     async def serve(self, command: str, *, until: str) -> None:
         """Run one command in a second terminal, until it says something."""
-        server = await self._spawn(*shlex.split(self.adapted(command)))
+        exported = (await self.type("env -0")).strip("\n").split("\0")
+        variables = dict(pair.split("=", 1) for pair in exported if pair)
+        server = await self._spawn("bash", "-c", f"exec env {self.adapted(command)}", **variables)
         self.servers.append(server)
         assert server.stdout is not None
         shown = ""
@@ -90,10 +94,10 @@ class Reader:
             self.shell.kill()
             await self.shell.wait()
 
-    async def _spawn(self, *command: str) -> Process:
+    async def _spawn(self, *command: str, **variables: str) -> Process:
         return await asyncio.create_subprocess_exec(
-            *command, cwd=self.folder, env=self.environment, stdin=PIPE, stdout=PIPE, stderr=STDOUT, limit=2**22,
-            start_new_session=True, preexec_fn=_interruptible,
+            *command, cwd=self.folder, env=self.environment | variables, stdin=PIPE, stdout=PIPE, stderr=STDOUT,
+            limit=2**22, start_new_session=True, preexec_fn=_interruptible,
         )  # fmt: skip
 
     async def _say(self, text: str) -> None:
@@ -104,13 +108,15 @@ class Reader:
 
 
 async def follow(reader: Reader, page: Path) -> list[str]:
-    """Type a whole page; return what each block of the first terminal showed."""
+    """Do what a whole page says; return what each block of the first terminal showed."""
     shown = []
     for block in blocks(page):
         if block.mark == SECOND_TERMINAL:
-            await reader.serve(block.commands, until="ready")
+            await reader.serve(block.text, until="ready")
+        elif block.mark.startswith(SAVED):
+            (reader.folder / block.mark.removeprefix(SAVED)).write_text(reader.adapted(block.text))
         else:
-            shown.append(await reader.type(block.commands))
+            shown.append(await reader.type(block.text))
     return shown
 
 
