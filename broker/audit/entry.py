@@ -13,6 +13,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from broker.intent import Json, canonical_json
@@ -85,27 +86,34 @@ class Decided:
 def flatten(event: "DataclassInstance") -> dict[str, Json]:
     """Return the event's members as JSON, flattened by one level, empty ones left out."""
     members: dict[str, Json] = {}
-    for each in dataclasses.fields(event):
-        value = getattr(event, each.name)
+    for name in _names(type(event)):
+        value = getattr(event, name)
         match value:
+            case str() | int():  # most of them, so it comes first
+                members[name] = value
             case Caller():
-                members |= {part.name: getattr(value, part.name) for part in dataclasses.fields(value)}
+                members |= {part: getattr(value, part) for part in _names(Caller)}
             case Decided():
                 members["decision"] = {"id": value.id, "policies": list(value.policies), "bundle": value.bundle}
-            case Mapping() if each.name == "intent":
-                members["intent"] = {k: v for k, v in value.items() if k not in PERSONAL_INTENT_MEMBERS}
-                members |= {k: v for k, v in value.items() if k in PERSONAL_INTENT_MEMBERS}
             case datetime():
-                members[each.name] = timestamp(value)
+                members[name] = timestamp(value)
             case None:
                 continue
-            case Mapping():
-                members[each.name] = {name: [list(range_) for range_ in ranges] for name, ranges in value.items()}
             case tuple():
-                members[each.name] = list(value)
+                members[name] = list(value)
+            case Mapping() if name == "intent":
+                members["intent"] = {k: v for k, v in value.items() if k not in PERSONAL_INTENT_MEMBERS}
+                members |= {k: v for k, v in value.items() if k in PERSONAL_INTENT_MEMBERS}
+            case Mapping():
+                members[name] = {audience: [list(range_) for range_ in ranges] for audience, ranges in value.items()}
             case _:
-                members[each.name] = value
+                members[name] = value
     return {name: value for name, value in members.items() if value not in ("", {}, [])}
+
+
+@cache  # as many as there are types of events
+def _names(kind: "type[DataclassInstance]") -> tuple[str, ...]:
+    return tuple(each.name for each in dataclasses.fields(kind))
 
 
 def seal_members(event_type: str, plain: Mapping[str, Json], salt: Salt) -> Entry:
@@ -131,4 +139,4 @@ def seal_members(event_type: str, plain: Mapping[str, Json], salt: Salt) -> Entr
 
 def timestamp(at: datetime) -> str:
     """Return RFC 3339 in UTC with microseconds."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

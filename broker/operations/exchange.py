@@ -22,7 +22,6 @@ from broker.operations.work import Work, granting, guards_of, refusing, reissuin
 from broker.policy.decide import decide
 from broker.policy.decision import Deny, Hold, Permit, Question
 from broker.store.interface import AddGrant, Answer, Committed, Item, StoreUnavailable
-from broker.svid.principal import Principal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ class Exchange:
     def _exchange(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
         now = self.clock()
         group = [Work(call=call, now=now, transaction=self.new_id("txn")) for call in calls]
-        steps = (self._identify, self._find_task, self._find_earlier, self._decide)
+        steps = (self._identify, self._find_task, self._find_earlier, self._decide, self._credential)
         try:
             for step in steps:
                 for work in group:
@@ -130,11 +129,14 @@ class Exchange:
             case Deny() | Hold():
                 raise decision.refusal(decided.id)
             case Permit():
-                work.tenant = decision.terms.tenant
-                work.credential = self._credential(work, work.principal, decision, decided)
+                work.tenant, work.permit = decision.terms.tenant, decision
 
-    # d. and e. What they get and until when: the minimum of every bound; signed outside any transaction.
-    def _credential(self, work: Work, principal: Principal, permit: Permit, decided: Decided) -> Credential:
+    # d. and e. What they get and until when: the minimum of every bound; signed outside any transaction. A step of its
+    # own, because signing right after each decision finds cold caches: a tenth of an exchange's CPU.
+    def _credential(self, work: Work) -> None:
+        principal, permit, decided = work.principal, work.permit, work.decided
+        if principal is None or permit is None or decided is None:
+            return
         terms = permit.terms
         grant = Grant(
             credential_id=self.new_id("cred"),
@@ -156,7 +158,7 @@ class Exchange:
                 task_deadline=work.task.deadline if work.task else None,
             ),
         )
-        return self.mint(grant, decided.id)
+        work.credential = self.mint(grant, decided.id)
 
     # f. One item a call: its guards, its grant and its event, or its refusal.
     def _item(self, work: Work) -> Item:

@@ -10,6 +10,7 @@ from broker.errors import Refusal
 from broker.intent import Intent
 from broker.operations.calls import ExchangeCall
 from broker.operations.record import caller_of
+from broker.policy.decision import Permit
 from broker.store.interface import ActivePolicy, Guard, NotRevoked, RequestUnused, TaskAlive
 from broker.svid.principal import Principal
 from broker.task import Task
@@ -25,6 +26,7 @@ class Work:
     task: Task | None = None
     tenant: str = ""
     decided: Decided | None = None
+    permit: Permit | None = None
     credential: Credential | None = None
     transaction: str = ""
     reissued: bool = False
