@@ -5,7 +5,7 @@
         ├── UNAUTHENTICATED   who asks could not be established            TLS_*, SVID_*
         ├── INVALID           the request cannot be understood             REQUEST_*, INTENT_*
         ├── DENIED            understood, and not allowed                  POLICY_*, AGENT_*, TENANT_*, *_REVOKED, ...
-        ├── UNMET             allowed only after something else happens    STEP_UP_REQUIRED, TASK_*
+        ├── UNMET             allowed only after something else happens    STEP_UP_REQUIRED, TASK_*, KEY_*
         ├── UNKNOWN           names something that does not exist          *_UNKNOWN
         ├── CONFLICT          a name that is already used for another      REQUEST_ID_REUSED
         ├── OUT_OF_RANGE      a cursor that points nowhere                 CURSOR_*
@@ -158,11 +158,16 @@ class Reason(Enum):
         "My identity is about to be renewed; I will try again.",
         "Less than a second is left of the SVID or the task; fetch the current SVID and ask again.",
     )
+    KEY_NOT_READY = _unmet(
+        "The keys of this system cannot be changed yet.",
+        "The next key has to be published for a while before it signs; ask again at the time in the detail.",
+    )
     # what is named
     TASK_UNKNOWN = _unknown("No such task of this agent.")
     CREDENTIAL_UNKNOWN = _unknown("No such credential, or not one that you may name.")
     REVOCATION_UNKNOWN = _unknown("No such revocation, or it was lifted already.")
     REVOCATION_TARGET_UNKNOWN = _unknown("The bundle and the store know nothing by that name.")
+    KEY_UNKNOWN = _unknown("No such key, or it was removed already; `broker keys list` shows those that count.")
     REQUEST_ID_REUSED = Meaning(
         category=Category.CONFLICT,
         sentence=_REQUEST,

@@ -5,12 +5,13 @@ is refused by name. This is the server's only reader of the environment.
 """
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from broker.errors import Refusal
@@ -21,6 +22,9 @@ CONFIG_VARIABLE: Final = "BROKER_CONFIG"
 # What the commands that call a broker read; of no meaning to the server.
 CLIENT_VARIABLES: Final = frozenset({"BROKER_ADDRESS", "BROKER_ID"})
 MAX_PORT: Final = 65535
+# (uid_t)-1 means "leave it as it is" to the kernel, and would leave a half root.
+MAX_UID: Final = 2**32 - 2
+_USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?")
 
 
 class ConfigurationProblem(Exception):
@@ -63,6 +67,24 @@ def _store_url(text: str) -> str:
     return text
 
 
+def _text(user: object) -> object:
+    """Take a number of TOML's as well."""
+    return str(user) if isinstance(user, int) and not isinstance(user, bool) else user
+
+
+def _user(text: str) -> str:
+    if not _USER.fullmatch(text):
+        raise ValueError('the name of a user, such as "broker-issuer", or a number, such as 990')
+    if text.isdigit() and (int(text) > MAX_UID or text != str(int(text))):
+        raise ValueError(f"a number from 1 to {MAX_UID}, without leading zeros")
+    if text in {"0", "root"}:
+        raise ValueError("not root, who may read and change everything; name a user of its own, such as broker-issuer")
+    return text
+
+
+User = Annotated[str, BeforeValidator(_text), AfterValidator(_user)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -95,7 +117,7 @@ class WorkloadApi(_Section):
     """Where the SPIRE agent answers; empty: SPIFFE_ENDPOINT_SOCKET."""
 
     socket: Annotated[str, AfterValidator(_socket)] | None = None
-    timeout: timedelta = timedelta(seconds=30)
+    timeout: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(milliseconds=100))
 
 
 class StoreSection(_Section):
@@ -113,13 +135,14 @@ class Keys(_Section):
     """Signing keys: the directory of the private ones, and how long each signs."""
 
     dir: Path
-    rotate_every: timedelta = Field(default=timedelta(days=30), ge=timedelta(minutes=1))
-    publish_ahead: timedelta = Field(default=timedelta(minutes=5), ge=timedelta(seconds=1))
+    rotate_every: timedelta = Field(default=timedelta(days=30), ge=timedelta(seconds=1))
+    rotate_checkpoints_every: timedelta = Field(default=timedelta(days=365), ge=timedelta(seconds=1))
+    publish_ahead: timedelta = Field(default=timedelta(minutes=5), ge=timedelta(milliseconds=100))
 
     @model_validator(mode="after")
     def _published_before_it_signs(self) -> Self:
-        if self.publish_ahead > self.rotate_every:
-            raise ValueError("publish_ahead must not be above rotate_every")
+        if self.publish_ahead > min(self.rotate_every, self.rotate_checkpoints_every):
+            raise ValueError("publish_ahead must not be above rotate_every or rotate_checkpoints_every")
         return self
 
 
@@ -128,6 +151,18 @@ class PolicySection(_Section):
 
     dir: Path
     reload_every: timedelta = Field(default=timedelta(seconds=1), ge=timedelta(milliseconds=100))
+
+
+class Issuer(_Section):
+    """The half with the keys and the store; its user, when it has one of its own."""
+
+    user: User | None = None
+
+
+class Door(_Section):
+    """The half that parses strangers' bytes; its user, when it has one of its own."""
+
+    user: User | None = None
 
 
 class Tasks(_Section):
@@ -169,8 +204,20 @@ class Settings(BaseSettings):
     store: StoreSection
     keys: Keys
     policy: PolicySection
+    issuer: Issuer = Issuer()
+    door: Door = Door()
     tasks: Tasks = Tasks()
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _two_users_or_none(self) -> Self:
+        issuer, door = self.issuer.user, self.door.user
+        if (issuer is None) != (door is None):
+            missing = "[issuer] user" if issuer is None else "[door] user"
+            raise ValueError(f"[issuer] user and [door] user: {missing} is missing; set both, or neither")
+        if issuer is not None and issuer == door:
+            raise ValueError(f"[issuer] user and [door] user: both are {issuer}; two users keep the halves apart")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -223,6 +270,8 @@ def load(path: Path) -> Settings:
 
 def _line(error: Any) -> str:  # noqa: ANN401  # pydantic's ErrorDetails is private
     key = ".".join(str(part) for part in error["loc"])
+    if not key:  # of several sections at once; the message names them
+        return str(error["msg"].removeprefix("Value error, "))
     match error["type"]:
         case "extra_forbidden":
             return f"{key}: unknown key"

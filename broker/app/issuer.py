@@ -5,10 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import partial
 from importlib.metadata import version
-from typing import Final
 
 import structlog
 from pyroaring import BitMap
@@ -16,10 +13,9 @@ from pyroaring import BitMap
 from broker.app.identity import open_identity
 from broker.app.ids import new_id, now
 from broker.app.lifetime import guarded, until_stopped
-from broker.audit.checkpoint import Checkpoint, VerifierKey, sign
 from broker.audit.event import BrokerStarted
-from broker.credential.keys import KeySettings
-from broker.credential.source import CheckpointSigner, Signers, open_signers
+from broker.credential.ring import KeySettings, KeyUse
+from broker.credential.source import Signers, open_signers
 from broker.errors import Refusal
 from broker.issuer.batch import Chore, Worker
 from broker.issuer.changes import Changes
@@ -30,10 +26,11 @@ from broker.operations.attempt import Attempt, Clock
 from broker.operations.checkpoint import ReadCheckpoint, SignCheckpoint
 from broker.operations.exchange import Exchange
 from broker.operations.gate import Gate
-from broker.operations.keys import Keys, ReadKeySet
+from broker.operations.keys import Keys
 from broker.operations.policy import ActiveBundle
 from broker.operations.record import Recorder, RefusalMeter, commit
 from broker.operations.revoke import Lift, Revoke
+from broker.operations.rotate import ListKeys, ReadKeySet, RotateKeys
 from broker.operations.status_indexes import StatusIndexes
 from broker.operations.subscribe import ReadAudit, ReadRevocations
 from broker.operations.task import BeginTask, ExpireTasks, FinishTask
@@ -47,9 +44,6 @@ from broker.svid.principal import TrustBundles
 from broker.svid.spiffe_id import SpiffeId
 
 _log = structlog.get_logger(__name__)
-
-# No credential outlives this, so a retired key must be published for as long.
-LONGEST_CREDENTIAL: Final = timedelta(hours=24)
 
 
 async def run_issuer(settings: Settings, control: Control) -> int:
@@ -107,18 +101,20 @@ def _compose(
         store=store,
     )
     attempt = Attempt(gate=gate, recorder=recorder, policy=policy, clock=clock, new_id=new_id)
-    verifier_key = VerifierKey(name=f"{settings.broker.origin}/{store.log_id}", public_key=signers.checkpoint.public)
     keys = Keys(
         issuer=settings.broker.issuer,
-        checkpoint_key=verifier_key.to_text(),
+        log_name=f"{settings.broker.origin}/{store.log_id}",
         private=signers,
         recorder=recorder,
-        settings=KeySettings(
-            period=settings.keys.rotate_every, lead=settings.keys.publish_ahead, retention=LONGEST_CREDENTIAL
-        ),
+        settings={
+            KeyUse.TOKENS: KeySettings(period=settings.keys.rotate_every, lead=settings.keys.publish_ahead),
+            KeyUse.CHECKPOINTS: KeySettings(
+                period=settings.keys.rotate_checkpoints_every, lead=settings.keys.publish_ahead
+            ),
+        },
         clock=clock,
     )
-    checkpoints = SignCheckpoint(store=store, sign=partial(_sign, verifier_key, signers.checkpoint))
+    checkpoints = SignCheckpoint(store=store, sign=keys.sign_checkpoint)
     exchange = Exchange(
         gate=gate,
         recorder=recorder,
@@ -137,7 +133,7 @@ def _compose(
     worker = Worker(
         exchange=exchange,
         chores=_chores(settings, recorder, policy, keys, checkpoints, clock),
-        after=lambda: feed.publish(Change(size=store.size(), epoch=epoch())),
+        after=lambda: feed.publish(Change(size=store.size(), epoch=epoch(), endings=store.endings)),
     )
     return LocalIssuer(
         worker=worker,
@@ -150,10 +146,6 @@ def _compose(
             spiffe_id=settings.broker.spiffe_id,
         ),
     )
-
-
-def _sign(key: VerifierKey, signer: CheckpointSigner, size: int, root: bytes) -> str:
-    return sign(Checkpoint(origin=key.name, size=size, root=root), key.public_key, signer)
 
 
 def _record_start(recorder: Recorder, settings: Settings, clock: Clock) -> None:
@@ -192,6 +184,8 @@ def _verbs(settings: Settings, attempt: Attempt, keys: Keys, checkpoints: SignCh
         revoke=Revoke(attempt=attempt),
         lift=Lift(attempt=attempt),
         key_set=ReadKeySet(attempt=attempt, keys=keys),
+        list_keys=ListKeys(attempt=attempt, keys=keys),
+        rotate_keys=RotateKeys(attempt=attempt, keys=keys),
         checkpoint=ReadCheckpoint(attempt=attempt, sign=checkpoints),
         revocations=ReadRevocations(
             attempt=attempt, key_set=keys.key_set, bitmap=lambda indexes: BitMap(indexes).serialize()

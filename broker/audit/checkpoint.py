@@ -135,8 +135,11 @@ def sign(checkpoint: Checkpoint, public_key: bytes, signer: Signer) -> str:
         signer: signs the text.
 
     """
-    key = VerifierKey(name=checkpoint.origin, public_key=public_key)
-    text = checkpoint.to_text()
+    return sign_text(checkpoint.to_text(), VerifierKey(name=checkpoint.origin, public_key=public_key), signer)
+
+
+def sign_text(text: str, key: VerifierKey, signer: Signer) -> str:
+    """Return a text, which ends with a newline, as a signed note of this key."""
     signature = b64encode(key.key_id + signer.sign(text.encode())).decode()
     return f"{text}\n{_MARK}{key.name} {signature}\n"
 
@@ -149,6 +152,19 @@ def verify(note: str, key: VerifierKey) -> Checkpoint:
     Raises:
         CheckpointInvalid: it is no note, no signature of this key stands under it, one that does is wrong, or the note
             speaks of another log than the key's.
+
+    """
+    checkpoint = Checkpoint.parse(verify_text(note, key))
+    if checkpoint.origin != key.name:
+        raise CheckpointInvalid("the checkpoint is of another log than the key")
+    return checkpoint
+
+
+def verify_text(note: str, key: VerifierKey) -> str:
+    """Return a note's text, once a signature of this key stands under it.
+
+    Raises:
+        CheckpointInvalid: it is no note, no signature of this key stands under it, or one that does is wrong.
 
     """
     text, signatures = _split(note)
@@ -164,10 +180,17 @@ def verify(note: str, key: VerifierKey) -> Checkpoint:
         signed = True
     if not signed:
         raise CheckpointInvalid("no signature of this key")
-    checkpoint = Checkpoint.parse(text)
-    if checkpoint.origin != key.name:
-        raise CheckpointInvalid("the checkpoint is of another log than the key")
-    return checkpoint
+    return text
+
+
+def stated(note: str) -> Checkpoint:
+    """Return what a note states, whoever signed it: nothing that could be relied on.
+
+    Raises:
+        CheckpointInvalid: it is no checkpoint.
+
+    """
+    return Checkpoint.parse(_split(note)[0])
 
 
 def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:

@@ -22,6 +22,7 @@ __all__ = [
     "Event",
     "ExchangeRefused",
     "KeyChanged",
+    "KeysRotated",
     "Opening",
     "PolicyActivated",
     "PolicyRejected",
@@ -92,7 +93,7 @@ class ExchangeRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRefused:
-    """Any other request was refused, or a caller could not be authenticated."""
+    """Any other request was refused, or a caller could not be authenticated. `tenant` is the caller's, if it is one."""
 
     TYPE: ClassVar = "request.refused"
     at: datetime
@@ -101,17 +102,19 @@ class RequestRefused:
     reason: str
     detail: str
     decided: Decided | None = None
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalsSuppressed:
-    """More refusals for one reason from one source than the log takes; counted instead."""
+    """More refusals for one reason from one source, for one tenant, than the log takes; counted instead."""
 
     TYPE: ClassVar = "refusals.suppressed"
     at: datetime
     source: str
     reason: str
     count: int
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,13 +204,37 @@ class PolicyRejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyChanged:
-    """A key changed its state: "next", "current", "retired" or "removed"."""
+    """A key changed its state: "next", "current", "retired" or "removed". `use` is "token" or "checkpoint".
+
+    A checkpoint key is introduced here: `key` is its verifier key, and `note` the signed note by which the key that
+    signs checkpoints at that moment vouches for it (docs/formats/log.md).
+    """
 
     TYPE: ClassVar = "key.changed"
     at: datetime
     use: str
     kid: str
     state: str
+    key: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysRotated:
+    """An operator changed the keys: the `key.changed` that follow at once, in the same transaction, are what changed.
+
+    `cause` is "asked" or "emergency", `kid` the key that signs from now on, `replaced` the one that does not any more.
+    """
+
+    TYPE: ClassVar = "keys.rotated"
+    at: datetime
+    caller: Caller
+    decided: Decided
+    use: str
+    cause: str
+    kid: str
+    replaced: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +272,7 @@ Event: TypeAlias = (
     | PolicyActivated
     | PolicyRejected
     | KeyChanged
+    | KeysRotated
     | StreamOpened
     | BrokerStarted
 )

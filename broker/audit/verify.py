@@ -1,17 +1,20 @@
 """Verify: is a log, entry by entry, what the broker signed? Pure; fed from a store file or a saved stream.
 
 Three things bear witness, from strong to weak: the pinned checkpoints, which someone kept outside the broker; the
-history of checkpoints that lies beside the log, signed by the same key; and the leaf hashes stored beside the entries,
-which count only where a signed root vouches for them. The first two say whether the log is intact. The history narrows
-a fault down to what lies between two checkpoints, intact leaf hashes to the one entry.
+history of checkpoints that lies beside the log, signed by keys that the log leads to from the one that is known
+(`chain`); and the leaf hashes stored beside the entries, which count only where a signed root vouches for them. The
+first two say whether the log is intact. The history narrows a fault down to what lies between two checkpoints, intact
+leaf hashes to the one entry.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-from broker.audit.checkpoint import Checkpoint
+from broker.audit.chain import KeyChain
+from broker.audit.checkpoint import Checkpoint, CheckpointInvalid, VerifierKey, stated
 from broker.audit.entry import Opening
 from broker.audit.form import form_problem
 from broker.audit.tree import Frontier, leaf_hash
@@ -86,11 +89,26 @@ class Report:
     fault: Fault | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Witness:
+    """A checkpoint, and the note that states it when its signature is still to be verified; else empty."""
+
+    stated: Checkpoint
+    note: str
+    pinned: bool
+
+    @classmethod
+    def of(cls, found: Checkpoint | str, *, pinned: bool) -> "_Witness":
+        note = found if isinstance(found, str) else ""
+        return cls(note=note, stated=found if isinstance(found, Checkpoint) else stated(found), pinned=pinned)
+
+
 @dataclass(slots=True, kw_only=True)
 class Verification:
     """A walk over a log, one entry at a time; `begin` makes one."""
 
-    _ahead: list[tuple[Checkpoint, bool]]
+    _chain: KeyChain | None
+    _ahead: list[_Witness]
     _found: Frontier = _EMPTY
     _stored: Frontier | None = _EMPTY
     _suspect: Fault | None = None
@@ -99,11 +117,23 @@ class Verification:
     fault: Fault | None = None
 
     @classmethod
-    def begin(cls, *, pinned: Sequence[Checkpoint], history: Iterable[Checkpoint] = ()) -> "Verification":
-        """Return a walk that has read nothing yet."""
-        known = [(each, True) for each in pinned] + [(each, False) for each in history]
+    def begin(
+        cls,
+        *,
+        pinned: Sequence[Checkpoint | str],
+        history: Iterable[Checkpoint | str] = (),
+        key: VerifierKey | None = None,
+    ) -> "Verification":
+        """Return a walk that has read nothing yet; see `verify_log`."""
+        known = [_Witness.of(each, pinned=True) for each in pinned]
+        for each in history:
+            with suppress(CheckpointInvalid):  # what is no checkpoint proves nothing, either way
+                known.append(_Witness.of(each, pinned=False))
+        if key is None and any(each.note for each in known):
+            raise ValueError("a signed note is verified with a key")
         # The nearest last; of two at one size the pinned one is asked first, since nobody here can have replaced it.
-        walk = cls(_ahead=sorted(known, key=lambda pair: (-pair[0].size, pair[1])))
+        ahead = sorted(known, key=lambda each: (-each.stated.size, each.pinned))
+        walk = cls(_chain=None if key is None else KeyChain(anchor=key), _ahead=ahead)
         walk._meet_checkpoints()
         return walk
 
@@ -119,17 +149,24 @@ class Verification:
         if self._suspect is None:
             self._suspect = self._examine(entry, leaf, position)
         self._found = self._found.append(leaf)
+        if self._chain is not None:
+            self._chain.read(entry.content)
         if self._stored is not None:
             self._stored = self._stored.append(entry.leaf) if entry.leaf and len(entry.leaf) == len(leaf) else None
         self._meet_checkpoints()
 
     def end(self) -> Report:
-        """Return the result, the log having ended here."""
+        """Return the result, the log having ended here.
+
+        Raises:
+            CheckpointInvalid: a pinned checkpoint of a longer log is signed by no key that this log leads to.
+
+        """
         size = self._found.size
         if self.fault is None:
             self.fault = self._suspect
-        if self.fault is None and self._ahead:
-            longest = self._ahead[0][0].size
+        longest = max((each.stated.size for each in self._ahead if self._is_signed(each)), default=size)
+        if self.fault is None and longest > size:
             self.fault = self._fault(FaultKind.SHORT, size, f"a signed checkpoint counts {longest} entries")
         vouched = self._vouched if self.fault is None else self.fault.vouched
         return Report(size=size, vouched=vouched, fault=self.fault)
@@ -156,8 +193,11 @@ class Verification:
 
     def _meet_checkpoints(self) -> None:
         """Compare the root with every checkpoint of this size; then all entries below are proven, or a fault is."""
-        while self.fault is None and self._ahead and self._ahead[-1][0].size == self._found.size:
-            checkpoint, pinned = self._ahead.pop()
+        while self.fault is None and self._ahead and self._ahead[-1].stated.size == self._found.size:
+            witness = self._ahead.pop()
+            checkpoint, pinned = witness.stated, witness.pinned
+            if not self._is_signed(witness):
+                continue
             if self._found.root() != checkpoint.root:
                 self.fault = self._blame(checkpoint, pinned=pinned)
                 return
@@ -167,6 +207,23 @@ class Verification:
         if self._suspect is not None and self._suspect.position < self._vouched:
             # The bytes are those that were signed: it is what lies beside them, or they were bad from the start.
             self.fault = replace(self._suspect, vouched=self._suspect.position)
+
+    def _is_signed(self, witness: _Witness) -> bool:
+        """Whether a key that counts here has signed it.
+
+        Raises:
+            CheckpointInvalid: none has, and it is pinned.
+
+        """
+        if not witness.note or self._chain is None:
+            return True  # it was verified before
+        try:
+            self._chain.verify(witness.note)
+        except CheckpointInvalid:
+            if witness.pinned:
+                raise
+            return False
+        return True
 
     def _blame(self, checkpoint: Checkpoint, *, pinned: bool) -> Fault:
         """Return where the log departs from a signed root that it does not lead to."""
@@ -190,18 +247,27 @@ class Verification:
 def verify_log(
     entries: Iterable[LoggedEntry],
     *,
-    pinned: Sequence[Checkpoint],
-    history: Iterable[Checkpoint] = (),
+    pinned: Sequence[Checkpoint | str],
+    history: Iterable[Checkpoint | str] = (),
+    key: VerifierKey | None = None,
 ) -> Report:
     """Return whether these entries are the log that the checkpoints state.
 
+    A checkpoint that was verified already is taken as it is; a signed note is verified when the walk comes to its size,
+    with the keys that count there.
+
     Args:
         entries: from position 0 on, in the order in which they were found.
-        pinned: verified checkpoints from outside; each must be met.
-        history: verified checkpoints that lie beside the log; they narrow a fault down, and must be met too.
+        pinned: checkpoints from outside; each must be met.
+        history: checkpoints that lie beside the log; they narrow a fault down, and must be met too. Notes that no key
+            of this log has signed prove nothing, and are passed over.
+        key: a key of this log that is trusted, for signed notes; those that follow it are found in the log.
+
+    Raises:
+        CheckpointInvalid: a pinned note is no checkpoint, or signed by no key that the log leads to.
 
     """
-    walk = Verification.begin(pinned=pinned, history=history)
+    walk = Verification.begin(pinned=pinned, history=history, key=key)
     for entry in entries:
         walk.read(entry)
         if walk.fault is not None:

@@ -12,9 +12,10 @@ import click
 
 _COMMANDS: Final = {
     "audit": "broker.cli.audit:audit",
-    "doctor": "broker.cli.doctor:doctor",
+    "doctor": "broker.cli.doctor.command:doctor",
     "exchange": "broker.cli.exchange:exchange",
     "init": "broker.cli.init:init",
+    "keys": "broker.cli.keys:keys",
     "lift": "broker.cli.lift:lift",
     "paths": "broker.cli.paths:paths",
     "policy": "broker.cli.policy:policy",

@@ -14,8 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from broker.audit import saved
-from broker.audit.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointInvalid, VerifierKey
-from broker.audit.checkpoint import verify as verify_note
+from broker.audit.checkpoint import MAX_NOTE_BYTES, CheckpointInvalid, VerifierKey
 from broker.audit.saved import SavedLogInvalid
 from broker.audit.verify import LoggedEntry, Report, verify_log
 from broker.cli.audit_export import export
@@ -66,11 +65,11 @@ def verify(*, key_text: str, checkpoint_files: tuple[Path, ...], as_json: bool, 
     """
     try:
         key = _key(key_text)
-        pinned = [verify_note(_text(file), key) for file in checkpoint_files]
+        pinned = [_text(file) for file in checkpoint_files]
         with ExitStack() as stack:
             log = stack.enter_context(_open(source))
             watched = stack.enter_context(_progress(log, quiet=as_json))
-            report = verify_log(watched, pinned=pinned, history=_history(log.notes, key))
+            report = verify_log(watched, pinned=pinned, history=log.notes, key=key)
     except (StoreUnavailable, SavedLogInvalid, CheckpointInvalid, OSError, UnicodeDecodeError) as problem:
         raise _Unusable(str(problem)) from problem
     _show(report, as_json=as_json)
@@ -95,15 +94,6 @@ def _key(text: str) -> VerifierKey:
         if not Path(text).is_file():
             raise CheckpointInvalid("--key is neither a verifier key (name+id+base64) nor a file of one") from None
     return VerifierKey.parse(_text(Path(text)))
-
-
-def _history(notes: Iterable[str], key: VerifierKey) -> Iterator[Checkpoint]:
-    """Yield those of the log's own checkpoints that this key signed; others prove nothing, either way."""
-    for note in notes:
-        try:
-            yield verify_note(note, key)
-        except CheckpointInvalid:
-            continue
 
 
 @contextmanager

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from broker.audit import saved
-from broker.audit.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointInvalid, VerifierKey, verify
+from broker.audit.checkpoint import MAX_NOTE_BYTES, CheckpointInvalid, VerifierKey, stated
 from broker.audit.entry import Opening
 from broker.audit.saved import SavedLogInvalid
 from broker.audit.verify import Report, verify_log
+from broker.cli.audit_lines import write_lines
 from broker.cli.connection import REFUSED, fail, options, run, show
 from broker.client import BrokerError, Session
 from broker.v1 import audit_pb2
@@ -53,11 +54,17 @@ class Reached:
 @click.command
 @options
 @click.option("--personal", is_flag=True, help="With personal values, for whom policy allows it.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["ocsf", "otel"]),
+    help="Once verified, write FILE.ocsf or FILE.otel too: an OCSF event or an OpenTelemetry log record a line.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def export(  # noqa: PLR0913  # one parameter an option
-    *, address: str, broker_id: str, socket: str | None, spiffe_id: str | None, personal: bool, as_json: bool,
-    file: Path,
+    *, address: str, broker_id: str, socket: str | None, spiffe_id: str | None, personal: bool,
+    form: str | None, as_json: bool, file: Path,
 ) -> None:  # fmt: skip
     """Save the whole log in FILE, its newest checkpoint and its key beside it, and verify them offline.
 
@@ -69,14 +76,14 @@ def export(  # noqa: PLR0913  # one parameter an option
     files = Files(log=file)
     earlier = _earlier(files)
 
-    async def work(session: Session) -> Checkpoint:
+    async def work(session: Session) -> tuple[VerifierKey, str]:
         return await _fetch(session, files, personal=personal, quiet=as_json)
 
     try:
-        checkpoint = run(address, broker_id, socket, spiffe_id, work)
+        key, note = run(address, broker_id, socket, spiffe_id, work)
     except OSError as failure:
         raise _NoExport(f"{failure.filename or file}: {failure.strerror or failure}") from failure
-    report = _verify(files, [checkpoint, *earlier])
+    report = _verify(files, key, [note, *earlier])
     if report.fault is not None:
         fault = report.fault
         fail(f"NOT INTACT at {fault.position}: {fault.kind.value}: {fault.detail}",
@@ -85,15 +92,24 @@ def export(  # noqa: PLR0913  # one parameter an option
     _pending(files).unlink()
     shown = {"log": "intact", "entries": report.size, "signed": report.vouched, "file": str(files.log),
              "checkpoint": str(files.checkpoint), "key": str(files.key)}  # fmt: skip
+    if form:
+        shown |= {form: _also(files, form)}
     show(dict(shown), as_json=as_json)
 
 
-async def _fetch(session: Session, files: Files, *, personal: bool, quiet: bool) -> Checkpoint:
-    """Bring the file up to a checkpoint that is signed now, and return the checkpoint."""
-    key = _same_key(files, (await session.key_set()).checkpoint_key)
+def _also(files: Files, form: str) -> str:
+    try:
+        return str(write_lines(form, files.log))
+    except OSError as failure:
+        raise _NoExport(f"{failure.filename or files.log}: {failure.strerror or failure}") from failure
+
+
+async def _fetch(session: Session, files: Files, *, personal: bool, quiet: bool) -> tuple[VerifierKey, str]:
+    """Bring the file up to a checkpoint that is signed now; return the key that is trusted, and the checkpoint."""
+    key = _kept_key(files, (await session.key_set()).checkpoint_key)
     note = (await session.checkpoint()).note
     try:
-        checkpoint = verify(note, key)
+        checkpoint = stated(note)
     except CheckpointInvalid as failure:
         raise BrokerError(f"The broker's checkpoint is not one: {failure}") from failure
     reached = _reached(files.log)
@@ -106,7 +122,7 @@ async def _fetch(session: Session, files: Files, *, personal: bool, quiet: bool)
         out.flush()
         os.fsync(out.fileno())
     _replace(_pending(files), note)
-    return checkpoint
+    return key, note
 
 
 async def _append(session: Session, out: TextIO, reached: Reached, size: int, *, personal: bool, quiet: bool) -> None:
@@ -170,8 +186,11 @@ def _looks_saved(path: Path) -> bool:
         return lines.read(len(b'{"position":')) == b'{"position":'
 
 
-def _same_key(files: Files, text: str) -> VerifierKey:
-    """Return the broker's key, which is the one that the export was begun with; keep it with a new export."""
+def _kept_key(files: Files, text: str) -> VerifierKey:
+    """Return the key that the export was begun with; keep the broker's with a new export.
+
+    The broker's may be a later one of the same log: the log says how one follows the other, and is verified so.
+    """
     if not files.key.exists():
         if files.log.exists() and files.log.stat().st_size:
             raise _NoExport(f"{files.log} is there and {files.key} is not; name another file, or put the key back.")
@@ -180,29 +199,32 @@ def _same_key(files: Files, text: str) -> VerifierKey:
         offered, kept = VerifierKey.parse(text), VerifierKey.parse(_text(files.key))
     except CheckpointInvalid as failure:
         raise _NoExport(f"{files.key}: {failure}") from failure
-    if offered != kept:
-        raise BrokerError(
-            f"The broker's log is {offered.name} with another key than the one in {files.key}: it is another log, or "
-            "the key was replaced. Nothing was added."
-        )
+    if offered.name != kept.name:
+        raise BrokerError(f"The broker's log is {offered.name}, {files.log} is of {kept.name}. Nothing was added.")
     return kept
 
 
-def _earlier(files: Files) -> list[Checkpoint]:
+def _earlier(files: Files) -> list[str]:
     """Return the checkpoint of the export before, if there is one."""
     if not files.checkpoint.exists():
         return []
     try:
-        return [verify(_text(files.checkpoint), VerifierKey.parse(_text(files.key)))]
+        note, key = _text(files.checkpoint), VerifierKey.parse(_text(files.key))
+        if stated(note).origin == key.name:
+            return [note]
     except (CheckpointInvalid, OSError, UnicodeDecodeError) as failure:
         raise _NoExport(f"{files.checkpoint} and {files.key} do not belong together: {failure}") from failure
+    raise _NoExport(f"{files.checkpoint} and {files.key} do not belong together: they are of two logs")
 
 
-def _verify(files: Files, pinned: list[Checkpoint]) -> Report:
+def _verify(files: Files, key: VerifierKey, pinned: list[str]) -> Report:
     try:
         with files.log.open(encoding="utf-8", newline="\n") as lines:
             bounded = iter(lambda: lines.readline(saved.MAX_LINE_CHARACTERS + 1), "")
-            return verify_log(saved.entries(bounded), pinned=pinned)
+            return verify_log(saved.entries(bounded), pinned=pinned, key=key)
+    except CheckpointInvalid as failure:
+        fail(f"NOT INTACT: a checkpoint is signed by another key than the log's: {failure}",
+             f"Keep {files.log}, its checkpoints and its key as evidence.", REFUSED)  # fmt: skip
     except (SavedLogInvalid, UnicodeDecodeError, OSError) as failure:
         raise _NoExport(f"{files.log}: {failure}") from failure
 

@@ -1,19 +1,20 @@
 """`broker audit tail`: the log as it is read from the subscriber stream."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from broker.audit import saved
 from broker.audit.entry import Opening
+from broker.cli.audit_lines import line_in
 from broker.cli.connection import options, run
-from broker.cli.cursor import recall, remember
-from broker.client import Session
+from broker.client import CursorFile, Session, follow_audit
 from broker.v1 import audit_pb2
 
+FORMS: Final = ("text", "json", "ocsf", "otel")
 _COLOURS: Final = {"refused": "red", "suppressed": "red", "rejected": "red", "granted": "green", "made": "yellow"}
 
 
@@ -34,7 +35,16 @@ _COLOURS: Final = {"refused": "red", "suppressed": "red", "rejected": "red", "gr
     type=click.Path(dir_okay=False, path_type=Path),
     help="Resume after what was shown last time, as this file remembers.",
 )
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line; `broker audit verify` reads it.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    default="text",
+    show_default=True,
+    help="text for people; json a JSON object a line, which `broker audit verify` reads; ocsf an event of the Open "
+    "Cybersecurity Schema Framework a line; otel an OpenTelemetry log record a line.",
+)
 def tail(  # noqa: PLR0913  # one parameter an option
     *,
     address: str,
@@ -51,32 +61,36 @@ def tail(  # noqa: PLR0913  # one parameter an option
     personal: bool,
     cursor: Path | None,
     as_json: bool,
+    form: str,
 ) -> None:
     """Show the audit log, in order and without gaps."""
+    form = "json" if as_json else form
     wanted = audit_pb2.AuditFilter(kinds=kinds, tenant=tenant, agent=agent, task_id=task, credential_id=credential)
-    resume = recall(cursor)
 
     async def work(session: Session) -> None:
-        stream = session.subscribe_audit(
-            wanted=wanted, cursor=resume, from_end=from_end, forever=follow, personal=personal
-        )
-        async for message in stream:
-            _show_message(message, as_json=as_json)
-            remember(cursor, message.cursor)
+        with CursorFile(cursor) if cursor else nullcontext() as cursors:
+            async with follow_audit(
+                session, cursors, wanted=wanted, from_end=from_end, forever=follow, personal=personal
+            ) as subscriber:
+                async for received in subscriber.messages():
+                    _show_message(*received.value, form=form)
+                    await subscriber.ack(received)
 
     run(address, broker_id, socket, spiffe_id, work)
 
 
-def _show_message(message: audit_pb2.SubscribeAuditResponse, *, as_json: bool) -> None:
-    for event in message.events:
+def _show_message(
+    message: audit_pb2.SubscribeAuditResponse, events: Sequence[audit_pb2.AuditEvent], *, form: str
+) -> None:
+    for event in events:
         openings = [
             Opening(field=opening.field, value=opening.value.encode(), salt=opening.salt) for opening in event.openings
         ]
-        if as_json:
-            click.echo(saved.to_line(event.position, event.event, openings))
-        else:
+        if form == "text":
             click.echo(_line(event.position, json.loads(event.event), openings))
-    if as_json and message.events:
+        else:
+            click.echo(line_in(form, event.position, event.event, openings))
+    if form == "json":
         click.echo(json.dumps({"from": message.from_position, "to": message.to_position, "cursor": message.cursor}))
 
 

@@ -18,6 +18,9 @@ from broker.svid.spiffe_id import SpiffeId
 CONFIGURATION: Final = "broker.toml"
 POLICY: Final = "policy"
 DATA: Final = "data"
+# A directory for each half, so that each can be given to a user of its own.
+ISSUER: Final = "issuer"
+DOOR: Final = "door"
 _PLACE: Final = "@trust-domain@"
 
 
@@ -84,9 +87,9 @@ def _judge(section: type[BaseModel], option: str, **values: str) -> None:
 
 def _configuration(values: dict[str, str], root: Path) -> str:
     places = {
-        "admin_socket": str(root / DATA / "admin.sock"),
-        "store_url": f"sqlite:///{root / DATA / 'broker.sqlite3'}",
-        "keys_dir": str(root / DATA / "keys"),
+        "admin_socket": str(root / DATA / DOOR / "admin.sock"),
+        "store_url": f"sqlite:///{root / DATA / ISSUER / 'broker.sqlite3'}",
+        "keys_dir": str(root / DATA / ISSUER / "keys"),
         "policy_dir": str(root / POLICY),
     }
     quoted = {name: _toml(value) for name, value in (values | places).items()}
@@ -110,7 +113,9 @@ def _templates() -> Traversable:
 def _write(root: Path, files: dict[str, str]) -> list[Path]:
     """Write each file anew, the configuration last: where it stands, everything that it points at stands too."""
     root.mkdir(mode=0o755, parents=True, exist_ok=True)
-    (root / DATA).mkdir(mode=0o700)
+    (root / DATA).mkdir(mode=0o755)
+    (root / DATA / ISSUER).mkdir(mode=0o700)
+    (root / DATA / DOOR).mkdir(mode=0o700)
     (root / POLICY).mkdir(mode=0o755)
     written = []
     for name in sorted(files, key=lambda name: name == CONFIGURATION):

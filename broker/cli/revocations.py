@@ -1,6 +1,7 @@
 """`broker revocations`: what no longer counts, as services and agents hear of it."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,7 @@ import click
 from pyroaring import BitMap
 
 from broker.cli.connection import options, run
-from broker.cli.cursor import recall, remember
-from broker.client import Session
+from broker.client import CursorFile, Session, follow_revocations
 from broker.v1 import revoke_pb2
 
 
@@ -33,13 +33,14 @@ def follow(
 
     Without a cursor, everything that counts now comes first. It goes on by itself after a lost connection.
     """
-    resume = recall(cursor)
 
     async def work(session: Session) -> None:
-        async for message in session.subscribe_revocations(cursor=resume):
-            for line in _lines(message, as_json=as_json):
-                click.echo(line)
-            remember(cursor, message.cursor)
+        with CursorFile(cursor) if cursor else nullcontext() as cursors:
+            async with follow_revocations(session, cursors) as subscriber:
+                async for received in subscriber:
+                    for line in _lines(received.value, as_json=as_json):
+                        click.echo(line)
+                    await subscriber.ack(received)
 
     run(address, broker_id, socket, spiffe_id, work)
 

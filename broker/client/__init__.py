@@ -20,7 +20,9 @@ user.
 """
 
 from broker.client.ask import Ask
-from broker.client.credential import Credential, Ending, KeySet, Task
+from broker.client.bookmark import BookmarkInvalid
+from broker.client.credential import Credential, Ending, Key, KeySet, Rotation, Task
+from broker.client.cursors import CursorFile, Cursors, CursorUnusable
 from broker.client.errors import (
     BrokerError,
     Conflict,
@@ -38,20 +40,32 @@ from broker.client.errors import (
     Unreachable,
 )
 from broker.client.session import Session, connect
+from broker.client.streams import Gap
+from broker.client.subscriber import Fork, Received, Subscriber, follow_audit, follow_revocations
 
 __all__ = [
     "Ask",
+    "BookmarkInvalid",
     "BrokerError",
     "Conflict",
     "Credential",
+    "CursorFile",
+    "CursorUnusable",
+    "Cursors",
     "Denied",
     "Ending",
     "Exhausted",
+    "Fork",
+    "Gap",
     "InvalidRequest",
+    "Key",
     "KeySet",
     "OutOfRange",
+    "Received",
     "RefusedError",
+    "Rotation",
     "Session",
+    "Subscriber",
     "Task",
     "TokenRefused",
     "Unauthenticated",
@@ -61,4 +75,6 @@ __all__ = [
     "Unmet",
     "Unreachable",
     "connect",
+    "follow_audit",
+    "follow_revocations",
 ]

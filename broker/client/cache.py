@@ -2,17 +2,20 @@
 
 A held credential is given only while the agent's own revocation stream says, recently, that it has not been revoked.
 It is never given across generations, and no longer once most of its life is over: asking again is a new decision.
+Those who ask for the same at once share one exchange.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
 from broker.client.credential import Credential
+from broker.client.errors import BrokerError, Unreachable
 from broker.intent import Intent
 from broker.v1 import revoke_pb2
 
@@ -36,6 +39,26 @@ class _Entry:
     until: datetime
 
 
+@dataclass(slots=True, kw_only=True)
+class _Flight:
+    """An exchange that is underway, and how many wait for it."""
+
+    asking: asyncio.Task[Credential]
+    waiting: int = 0
+
+    async def landed(self) -> Credential:
+        """Wait for it; it ends when nobody does any more."""
+        self.waiting += 1
+        try:
+            return await asyncio.shield(self.asking)
+        except BrokerError as error:
+            raise error.with_traceback(None)  # noqa: B904 - one exception raised again and again would gather tracebacks
+        finally:
+            self.waiting -= 1
+            if not self.waiting:
+                self.asking.cancel()
+
+
 class ReadCache:
     """The credentials that one session holds.
 
@@ -52,9 +75,55 @@ class ReadCache:
         self._fresh = fresh
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._revoked: OrderedDict[str, None] = OrderedDict()
+        self._flights: dict[tuple[Key, str], _Flight] = {}
         self._as_of: datetime | None = None
         self._following: asyncio.Task[None] | None = None
         self._failed_at: datetime | None = None
+
+    async def obtain(
+        self, intent: Intent, lifetime: timedelta | None, thumbprint: str, ask: Callable[[], Awaitable[Credential]]
+    ) -> Credential:
+        """Return a held credential, else what the one exchange brings that all who want the same wait for.
+
+        A refusal is everybody's. That nobody answered is said only to those whose own time it was: who came while the
+        exchange was underway waits for one of its own, or of those who came with it.
+
+        Raises:
+            BrokerError: what `ask` raises.
+
+        """
+        held = self.get(intent, lifetime, thumbprint)
+        if held is not None:
+            return held
+
+        async def asking() -> Credential:
+            credential = await ask()
+            self.put(intent, lifetime, credential)
+            return credential
+
+        key = (intent.digest(), lifetime), thumbprint
+        flight = self._underway(key)
+        if flight is not None:
+            with suppress(Unreachable):
+                return await flight.landed()
+        return await (self._underway(key) or self._begin(key, asking())).landed()
+
+    def _underway(self, key: tuple[Key, str]) -> _Flight | None:
+        flight = self._flights.get(key)
+        return None if flight is None or flight.asking.cancelling() else flight
+
+    def _begin(self, key: tuple[Key, str], asking: Coroutine[None, None, Credential]) -> _Flight:
+        def landed(task: asyncio.Task[Credential]) -> None:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+            if not task.cancelled():
+                task.exception()  # somebody was told, or everybody had left
+
+        flight = self._flights[key] = _Flight(
+            asking=asyncio.get_running_loop().create_task(asking, name="exchange of a read")
+        )
+        flight.asking.add_done_callback(landed)
+        return flight
 
     def get(self, intent: Intent, lifetime: timedelta | None, thumbprint: str) -> Credential | None:
         """Return a credential that was given for this very intent and is bound to this SVID; None without one."""
@@ -84,6 +153,10 @@ class ReadCache:
         if len(self._entries) > HELD:
             self._entries.popitem(last=False)
 
+    def forget(self, credential: Credential) -> None:
+        """Let go of one credential: a service did not accept it."""
+        self._drop({credential.id})
+
     def forget_task(self, task: str) -> None:
         """Let go of a task's credentials: it has ended."""
         self._entries = OrderedDict((key, each) for key, each in self._entries.items() if each.task != task)
@@ -110,13 +183,15 @@ class ReadCache:
     def _hear(self, message: revoke_pb2.SubscribeRevocationsResponse) -> None:
         ids = [*message.snapshot.credential_ids, *(each for one in message.revoked for each in one.credential_ids)]
         if ids:
-            gone = set(ids)
-            self._entries = OrderedDict(
-                (key, each) for key, each in self._entries.items() if each.credential.id not in gone
-            )
+            self._drop(set(ids))
             self._revoked.update(dict.fromkeys(ids))
             while len(self._revoked) > REMEMBERED:
                 self._revoked.popitem(last=False)
         # It had read up to that position at that time; a range that ends before has not caught up yet.
         if message.HasField("heartbeat") and message.to_position >= message.heartbeat.position:
             self._as_of = message.heartbeat.at.ToDatetime(tzinfo=UTC)
+
+    def _drop(self, gone: set[str]) -> None:
+        self._entries = OrderedDict(
+            (key, each) for key, each in self._entries.items() if each.credential.id not in gone
+        )

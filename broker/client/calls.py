@@ -6,7 +6,7 @@ An interceptor would not do: gRPC ties interceptors to one connection, and the n
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Self, TypeAlias
 
@@ -15,6 +15,7 @@ import grpc
 from broker.client.ask import Ask
 from broker.client.credential import Credential
 from broker.client.errors import BrokerError, Undeclared, Unreachable
+from broker.client.services import Service
 from broker.client.underway import StreamCall, UnaryCall
 
 Declare: TypeAlias = Callable[[Any], Ask]
@@ -30,17 +31,13 @@ class Way:
     """How a call comes to its credential and its connection.
 
     Attributes:
-        obtain: a credential for what is about to be done.
-        route: the channel of the generation that a credential is bound to.
+        service: that is called.
         intents: what each method, by its full name, is about to do.
-        deadline: seconds that a call may take when it says nothing itself.
 
     """
 
-    obtain: Callable[[Ask], Awaitable[Credential]]
-    route: Callable[[Credential | None], grpc.aio.Channel]
+    service: Service
     intents: Mapping[str, Declare]
-    deadline: float
 
     async def credential(self, method: str, request: object, seconds: float) -> Credential:
         """Return the credential for a call.
@@ -56,7 +53,7 @@ class Way:
             raise Undeclared(f"The channel was given no intent for {method}.")
         try:
             async with asyncio.timeout(seconds):
-                return await self.obtain(declare(request))
+                return await self.service.obtain(declare(request))
         except TimeoutError as late:
             raise Unreachable(f"There was no credential for {method} in time.") from late
 
@@ -83,11 +80,12 @@ class _Method:
         loop = asyncio.get_running_loop()
         if any(key.lower() == _AUTHORIZATION for key, _ in metadata or ()):
             raise BrokerError("The channel sets the authorization of each call itself.")
-        limit = self.way.deadline if timeout is None and self.always else timeout
+        deadline = self.way.service.deadline
+        limit = deadline if timeout is None and self.always else timeout
         start = loop.time()
-        credential = await self.way.credential(self.name, request, self.way.deadline if limit is None else limit)
+        credential = await self.way.credential(self.name, request, deadline if limit is None else limit)
         left = None if limit is None else max(limit - (loop.time() - start), 0.001)
-        channel = self.way.route(credential)
+        channel = self.way.service.channel(credential)
         sent = (*(metadata or ()), *credential.metadata())
         return self.on(channel)(request, timeout=left, metadata=sent, **more)
 
@@ -162,15 +160,15 @@ class CredentialChannel(grpc.aio.Channel):
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - gRPC's
         """Return the state of the current generation's connection."""
-        return self._way.route(None).get_state(try_to_connect)
+        return self._way.service.channel(None).get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Wait for the current generation's connection."""
-        await self._way.route(None).wait_for_state_change(last_observed_state)
+        await self._way.service.channel(None).wait_for_state_change(last_observed_state)
 
     async def channel_ready(self) -> None:
         """Wait for the current generation's connection."""
-        await self._way.route(None).channel_ready()
+        await self._way.service.channel(None).channel_ready()
 
     async def __aenter__(self) -> Self:
         return self

@@ -56,6 +56,7 @@ class Generation:
 
     identity: Identity
     lines: dict[Endpoint, Line] = field(default_factory=dict)
+    tunnels: dict[Endpoint, Tunnel] = field(default_factory=dict)
     exchanges: Exchanges = field(init=False)
     closed: bool = False
 
@@ -65,7 +66,10 @@ class Generation:
         await self.exchanges.close()
         lines, self.lines = self.lines, {}
         for line in lines.values():
-            await line.close()
+            await line.channel.close()
+        tunnels, self.tunnels = self.tunnels, {}
+        for tunnel in tunnels.values():
+            await asyncio.to_thread(tunnel.close)
 
 
 class Generations:
@@ -88,14 +92,18 @@ class Generations:
         self._deadline = deadline
         self._generations: dict[str, Generation] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def current(self) -> Generation:
         """Return the generation of the SVID that is current; let go of those whose SVID is over.
 
         Raises:
             IdentityUnavailable: this process has no SVID.
+            BrokerError: the session is closed.
 
         """
+        if self._closed:
+            raise BrokerError("The session is closed.")
         identity = self._supply.identity()
         now = self._clock()
         for thumbprint, generation in list(self._generations.items()):
@@ -122,25 +130,39 @@ class Generations:
             BrokerError: the generation's SVID is over.
 
         """
-        if generation.closed:
-            raise BrokerError("The SVID of this connection is over; ask again with the new one.")
+        tunnel = self.tunnel(generation, endpoint)
         line = generation.lines.get(endpoint)
         if line is None:
+            options = _BROKER_OPTIONS if endpoint == self._broker else ()
+            line = generation.lines[endpoint] = Line(tunnel=tunnel, channel=tunnel.channel(options=options))
+        return line
+
+    def tunnel(self, generation: Generation, endpoint: Endpoint) -> Tunnel:
+        """Return the tunnel to a server in a generation, opened when there is none yet.
+
+        Raises:
+            BrokerError: the generation's SVID is over.
+
+        """
+        if generation.closed:
+            raise BrokerError("The SVID of this connection is over; ask again with the new one.")
+        tunnel = generation.tunnels.get(endpoint)
+        if tunnel is None:
             host, port = endpoint.host_and_port()
-            tunnel = Tunnel(
+            tunnel = generation.tunnels[endpoint] = Tunnel(
                 host=host,
                 port=port,
                 server_id=endpoint.spiffe_id,
                 supply=self._supply,
                 clock=self._clock,
                 identity=generation.identity,
+                protocol=endpoint.protocol,
             )
-            options = _BROKER_OPTIONS if endpoint == self._broker else ()
-            line = generation.lines[endpoint] = Line(tunnel=tunnel, channel=tunnel.channel(options=options))
-        return line
+        return tunnel
 
     async def close(self) -> None:
         """Close every generation."""
+        self._closed = True
         generations, self._generations = self._generations, {}
         for generation in generations.values():
             await generation.close()

@@ -73,6 +73,64 @@ class KeySet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A key of the broker as its operators see it; times that do not apply are None.
+
+    Attributes:
+        kid: RFC 7638 thumbprint.
+        use: "tokens" or "checkpoints".
+        state: "next", "current" or "retired".
+        algorithm: "ES256" or "Ed25519".
+        published_at: when it was first published.
+        activated_at: when it began to sign.
+        retired_at: when it ceased to.
+        signs_from: of a next key, when it may sign at the earliest.
+        signs_until: of a current key, when another follows by itself.
+        published_until: of a retired token key, when all that it signed is over.
+        verifier_key: of a checkpoint key, as auditors hold it; else empty.
+        endorsement: of a checkpoint key, the signed note by which the one before introduced it; else empty.
+
+    """
+
+    kid: str
+    use: str
+    state: str
+    algorithm: str
+    published_at: datetime | None
+    activated_at: datetime | None
+    retired_at: datetime | None
+    signs_from: datetime | None
+    signs_until: datetime | None
+    published_until: datetime | None
+    verifier_key: str
+    endorsement: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """What a change of the keys did.
+
+    Attributes:
+        position: of its event.
+        at: when it came into force.
+        use: "tokens" or "checkpoints".
+        kid: the key that signs from then on.
+        replaced: the key that does not any more, or counts no more.
+        following: the key that is next.
+        signs_from: when that may sign at the earliest.
+
+    """
+
+    position: int
+    at: datetime
+    use: str
+    kid: str
+    replaced: str
+    following: str
+    signs_from: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """A signed note and the size of the log that it covers."""
 

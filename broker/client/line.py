@@ -1,20 +1,21 @@
 """Line: one open way to one server, by its SPIFFE ID."""
 
-import asyncio
 from dataclasses import dataclass
 
 import grpc
 
+from broker.link.handshake import Protocol
 from broker.link.tunnel import Tunnel
 from broker.svid.spiffe_id import SpiffeId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A server: where it listens, and who it must be."""
+    """A server: where it listens, who it must be, and what it speaks."""
 
     address: str
     spiffe_id: SpiffeId
+    protocol: Protocol = Protocol.HTTP_2
 
     def host_and_port(self) -> tuple[str, int]:
         """Split the address.
@@ -35,8 +36,3 @@ class Line:
 
     tunnel: Tunnel
     channel: grpc.aio.Channel
-
-    async def close(self) -> None:
-        """Close the channel, then what it runs through."""
-        await self.channel.close()
-        await asyncio.to_thread(self.tunnel.close)

@@ -17,7 +17,8 @@ from broker.client.calls import CredentialChannel, Declare, Way
 from broker.client.channel import Endpoint, Generations
 from broker.client.credential import Credential, Ending, Task
 from broker.client.decode import credential_of, duration_of, intent_message, task_of
-from broker.client.errors import BrokerError, refused
+from broker.client.errors import refused
+from broker.client.services import Services
 from broker.client.streams import Streams
 from broker.client.verbs import Verbs
 from broker.client.work import running
@@ -70,6 +71,9 @@ class Session(Verbs):
         self.subscribe_audit = streams.audit
         self.subscribe_revocations = streams.revocations
         self._cache = ReadCache(clock=clock, follow=streams.revocations)
+        self.services = Services(
+            obtain=self._obtain, forget=self._cache.forget, generations=self._generations, deadline=deadline
+        )
 
     async def close(self) -> None:
         """Close every channel."""
@@ -129,17 +133,15 @@ class Session(Verbs):
         """Get the credential for an intent; several at once go to the broker together."""
         generation = self._generations.current()
         thumbprint = generation.identity.thumbprint
-        held = self._cache.get(intent, lifetime, thumbprint) if cache else None
-        if held is not None:
-            return held
-        # With an id of its own a request can be asked again when the reply is lost: it gives the same credential.
-        request = exchange_pb2.ExchangeRequest(
-            intent=intent_message(intent), lifetime=duration_of(lifetime), request_id=self._new_id("req")
-        )
-        credential = credential_of(await generation.exchanges.ask(request), intent, thumbprint)
-        if cache:
-            self._cache.put(intent, lifetime, credential)
-        return credential
+
+        async def ask() -> Credential:
+            # With an id of its own a request can be asked again when the reply is lost: it gives the same credential.
+            request = exchange_pb2.ExchangeRequest(
+                intent=intent_message(intent), lifetime=duration_of(lifetime), request_id=self._new_id("req")
+            )
+            return credential_of(await generation.exchanges.ask(request), intent, thumbprint)
+
+        return await (self._cache.obtain(intent, lifetime, thumbprint, ask) if cache else ask())
 
     async def _obtain(self, ask: Ask, audience: str) -> Credential:
         return await self.exchange_intent(ask.intent(audience), lifetime=ask.lifetime, cache=ask.cache)
@@ -166,29 +168,12 @@ class Session(Verbs):
             ValueError: the address is not "host:port"; or both a credential and intents were given.
 
         """
-        try:
-            endpoint = Endpoint(address=address, spiffe_id=SpiffeId.parse(service_id))
-        except Refusal as refusal:
-            raise refused(refusal) from refusal
-        endpoint.host_and_port()
+        service = self.services.at(service_id, address)
         if intents is None:
-            return self._route(endpoint, credential)
+            return service.channel(credential)
         if credential is not None:
             raise ValueError("A channel sends one credential, or gets one for each call: not both.")
-        way = Way(
-            obtain=lambda ask: self._obtain(ask, service_id),
-            route=lambda bound: self._route(endpoint, bound),
-            intents=dict(intents),
-            deadline=self._deadline,
-        )
-        return CredentialChannel(way)
-
-    def _route(self, endpoint: Endpoint, credential: Credential | None) -> grpc.aio.Channel:
-        current = self._generations.current()
-        generation = current if credential is None else self._generations.of(credential.thumbprint)
-        if generation is None:
-            raise BrokerError("The SVID that the credential is bound to is over; exchange again.")
-        return self._generations.line(generation, endpoint).channel
+        return CredentialChannel(Way(service=service, intents=dict(intents)))
 
     # --- tasks -----------------------------------------------------------------------------------------------------
 

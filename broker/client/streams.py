@@ -1,7 +1,8 @@
 """Streams: the audit log and revocations, going on where they were when a connection ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar, cast
 
@@ -64,7 +65,7 @@ class Streams:
         from_end: bool = False,
         forever: bool = True,
         personal: bool = False,
-    ) -> AsyncIterator[audit_pb2.SubscribeAuditResponse]:
+    ) -> AsyncGenerator[audit_pb2.SubscribeAuditResponse, None]:
         """Follow the audit log: each position once, in order, without gaps.
 
         Args:
@@ -77,7 +78,7 @@ class Streams:
         """
         start = audit_pb2.AUDIT_START_END if from_end else audit_pb2.AUDIT_START_BEGINNING
 
-        def open_at(resume: str) -> AsyncIterator[audit_pb2.SubscribeAuditResponse]:
+        def open_at(resume: str) -> AsyncGenerator[audit_pb2.SubscribeAuditResponse, None]:
             request = audit_pb2.SubscribeAuditRequest(
                 cursor=resume, filter=wanted, start=start, follow=forever, personal=personal
             )
@@ -86,17 +87,17 @@ class Streams:
 
         return _follow(open_at, cursor=cursor, forever=forever)
 
-    def revocations(self, *, cursor: str = "") -> AsyncIterator[revoke_pb2.SubscribeRevocationsResponse]:
+    def revocations(self, *, cursor: str = "") -> AsyncGenerator[revoke_pb2.SubscribeRevocationsResponse, None]:
         """Follow the revocations that concern this caller; without a cursor a snapshot comes first."""
 
-        def open_at(resume: str) -> AsyncIterator[revoke_pb2.SubscribeRevocationsResponse]:
+        def open_at(resume: str) -> AsyncGenerator[revoke_pb2.SubscribeRevocationsResponse, None]:
             request = revoke_pb2.SubscribeRevocationsRequest(cursor=resume)
             line = self.line()
             return self._read(line, revoke_pb2_grpc.RevocationServiceStub(line.channel).SubscribeRevocations(request))
 
         return _follow(open_at, cursor=cursor, forever=True)
 
-    async def _read(self, line: Line, call: grpc.aio.UnaryStreamCall[Request, Page]) -> AsyncIterator[Page]:
+    async def _read(self, line: Line, call: grpc.aio.UnaryStreamCall[Request, Page]) -> AsyncGenerator[Page, None]:
         try:
             while True:
                 async with asyncio.timeout(self.silence):
@@ -106,13 +107,25 @@ class Streams:
                 yield cast(Page, message)
         except TimeoutError as silence:
             raise Unreachable("The broker has been silent for too long.") from silence
+        except asyncio.CancelledError as cancelled:
+            task = asyncio.current_task()
+            if not call.cancelled() or (task is not None and task.cancelling()):
+                raise
+            # gRPC cancels the calls of a channel that is closed: its generation's SVID is over, nobody gave this up.
+            raise Unreachable("The connection of this stream was closed.") from cancelled
         except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, connection=line.tunnel.last_error) from error
+            refusal = from_rpc(error, connection=line.tunnel.last_error)
+            if isinstance(refusal, Unauthenticated) and self.line() is not line:
+                # The SVID was renewed under the stream, and the old one's authority may be gone: ask with the new one.
+                raise Unreachable("The stream's SVID has been replaced.") from refusal
+            raise refusal from error
         finally:
             call.cancel()
 
 
-async def _follow(open_at: Callable[[str], AsyncIterator[Page]], *, cursor: str, forever: bool) -> AsyncIterator[Page]:
+async def _follow(
+    open_at: Callable[[str], AsyncGenerator[Page, None]], *, cursor: str, forever: bool
+) -> AsyncGenerator[Page, None]:
     """Yield messages; resume from the last cursor when a connection, the issuer or the SVID it was opened with ends.
 
     Raises:
@@ -123,11 +136,12 @@ async def _follow(open_at: Callable[[str], AsyncIterator[Page]], *, cursor: str,
     backoff = _FIRST_BACKOFF
     while True:
         try:
-            async for message in open_at(cursor):
-                if expected is not None and message.from_position != expected:
-                    raise Gap(f"The stream goes on at {message.from_position} instead of {expected}.")
-                expected, cursor, backoff = message.to_position, message.cursor, _FIRST_BACKOFF
-                yield message
+            async with aclosing(open_at(cursor)) as messages:
+                async for message in messages:
+                    if expected is not None and message.from_position != expected:
+                        raise Gap(f"The stream goes on at {message.from_position} instead of {expected}.")
+                    expected, cursor, backoff = message.to_position, message.cursor, _FIRST_BACKOFF
+                    yield message
             if not forever:
                 return
         except (Exhausted, Unauthenticated, Unavailable, Unreachable) as error:

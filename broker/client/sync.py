@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
@@ -149,7 +149,7 @@ class Session:
 
 
 class Channel(grpc.Channel):
-    """A channel whose calls wait; those with one request, nothing but the call itself (no futures).
+    """A channel whose calls wait: nothing but the call itself, no futures.
 
     Args:
         loop: where the calls are made.
@@ -178,21 +178,29 @@ class Channel(grpc.Channel):
 
         return lambda request, timeout=None, **more: self._loop.each(ask(request, {"timeout": timeout} | more))
 
-    def stream_unary(self, method: str, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - see grpc.Channel
-        """Return what refuses to be called."""
-        return _not_here(method)
+    def stream_unary(self, method: str, *serializers: Any, **named: Any) -> Any:  # noqa: ANN401 - see grpc.Channel
+        """Return what calls a method with many requests; they are taken on a thread of its own."""
 
-    def stream_stream(self, method: str, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - see grpc.Channel
-        """Return what refuses to be called."""
-        return _not_here(method)
+        async def ask(requests: Iterator[Any], options: dict[str, Any]) -> Any:  # noqa: ANN401 - the service's answer
+            return await self._channel.stream_unary(method, *serializers, **named)(_each(requests), **options)
+
+        return lambda requests, timeout=None, **more: self._loop.run(ask(iter(requests), {"timeout": timeout} | more))
+
+    def stream_stream(self, method: str, *serializers: Any, **named: Any) -> Any:  # noqa: ANN401 - see grpc.Channel
+        """Return what calls a method with many requests and many answers."""
+
+        async def ask(requests: Iterator[Any], options: dict[str, Any]) -> AsyncIterator[Any]:
+            async for answer in self._channel.stream_stream(method, *serializers, **named)(_each(requests), **options):
+                yield answer
+
+        return lambda requests, timeout=None, **more: self._loop.each(ask(iter(requests), {"timeout": timeout} | more))
 
     def subscribe(self, callback: Any, try_to_connect: bool | None = False) -> None:  # noqa: ANN401, FBT001, FBT002 - gRPC's
         """Refuse: the state of a connection is the session's business."""
-        raise NotImplementedError
+        raise NotImplementedError("A session looks after its connections itself; make the call, with a timeout.")
 
     def unsubscribe(self, callback: Any) -> None:  # noqa: ANN401 - gRPC's
-        """Refuse, as `subscribe`."""
-        raise NotImplementedError
+        """Do nothing: nobody is subscribed."""
 
     def close(self) -> None:
         """Do nothing: the connections are the session's."""
@@ -204,11 +212,11 @@ class Channel(grpc.Channel):
         self.close()
 
 
-def _not_here(method: str) -> Callable[..., NoReturn]:
-    def refuse(*_: object, **__: object) -> NoReturn:
-        raise NotImplementedError(f"{method} streams its requests; use broker.client with asyncio.")
-
-    return refuse
+async def _each(requests: Iterator[Any]) -> AsyncIterator[Any]:
+    """Yield what an iterator yields that may take its time."""
+    end = object()
+    while (request := await asyncio.to_thread(next, requests, end)) is not end:
+        yield request
 
 
 @contextmanager

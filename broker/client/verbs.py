@@ -7,9 +7,10 @@ import grpc
 from google.protobuf.message import Message
 
 from broker.client.channel import Endpoint, Generations
-from broker.client.credential import Checkpoint, Ending, KeySet
+from broker.client.credential import Checkpoint, Ending, Key, KeySet, Rotation
 from broker.client.decode import rule_message
 from broker.client.errors import from_rpc
+from broker.client.keys import key_of, rotation_of, use_of
 from broker.credential.revocation import RuleKind
 from broker.v1 import audit_pb2, audit_pb2_grpc, keys_pb2, keys_pb2_grpc, revoke_pb2, revoke_pb2_grpc
 
@@ -47,6 +48,43 @@ class Verbs:
         )
         keys = answer.key_set
         return KeySet(issuer=keys.issuer, jwks=keys.jwks, checkpoint_key=keys.checkpoint_key)
+
+    async def list_keys(self) -> list[Key]:
+        """Return the broker's keys with their states and times, for operators."""
+        answer = await self._ask(
+            lambda channel: keys_pb2_grpc.KeyServiceStub(channel).ListKeys, keys_pb2.ListKeysRequest()
+        )
+        return [key_of(each) for each in answer.keys]
+
+    async def rotate_keys(self, use: str, *, reason: str = "", request_id: str = "") -> Rotation:
+        """Let the next key follow the current one; durable when this returns.
+
+        Args:
+            use: "tokens" or "checkpoints".
+            reason: why, for the audit log.
+            request_id: asked again with the same, it is answered as it was, and nothing more is done.
+
+        Raises:
+            Unmet: KEY_NOT_READY, the next key was not published long enough; the detail says from when on it may sign.
+
+        """
+        request = keys_pb2.RotateKeysRequest(use=use_of(use), reason=reason, request_id=request_id)
+        return await self._rotate(request)
+
+    async def remove_key(self, kid: str, *, reason: str, request_id: str = "") -> Rotation:
+        """Let a key count no more, at once and for ever, and another stand in for it; durable when this returns.
+
+        Args:
+            kid: which key; of any use.
+            reason: why, for the audit log.
+            request_id: as for `rotate_keys`.
+
+        """
+        request = keys_pb2.RotateKeysRequest(emergency_kid=kid, reason=reason, request_id=request_id)
+        return await self._rotate(request)
+
+    async def _rotate(self, request: keys_pb2.RotateKeysRequest) -> Rotation:
+        return rotation_of(await self._ask(lambda channel: keys_pb2_grpc.KeyServiceStub(channel).RotateKeys, request))
 
     async def checkpoint(self) -> Checkpoint:
         """Return the newest checkpoint of the audit log."""

@@ -9,9 +9,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -20,13 +20,17 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from broker.credential.keys import public_jwk, thumbprint
+from broker.credential.ring import KeyUse
 from broker.errors import Reason, Refusal
 
+# What an earlier release called the one checkpoint key that it had; it goes on under that name until it is replaced.
 CHECKPOINT_FILE: Final = "checkpoint.pem"
+CHECKPOINT_PREFIX: Final = "checkpoint-"
 MAX_KEY_FILE_LENGTH: Final = 16 * 1024
 
-_KID: Final = re.compile("[A-Za-z0-9_-]{43}")
-_UNFINISHED: Final = re.compile(r"\.new-.*")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}\.pem")
+_CHECKPOINT: Final = re.compile(r"checkpoint(-[A-Za-z0-9_-]{43})?\.pem")
+_UNFINISHED: Final = re.compile(r"\.(new|old)-.*")
 _ES256: Final = ec.ECDSA(SHA256())
 
 
@@ -66,83 +70,108 @@ class TokenSigner(_Unserialisable):
 
 
 class CheckpointSigner(_Unserialisable):
-    """Signs checkpoints with the one Ed25519 key."""
+    """Signs checkpoints with one Ed25519 key."""
 
-    __slots__ = ("_key", "public")
+    __slots__ = ("_key", "kid", "public", "public_jwk")
 
     def __init__(self, key: ed25519.Ed25519PrivateKey) -> None:
         self._key = key
+        self.kid = thumbprint(key.public_key())
         self.public = key.public_key().public_bytes_raw()
+        self.public_jwk = public_jwk(key.public_key())
 
-    def sign(self, message: bytes) -> bytes:
+    def sign(self, signing_input: bytes) -> bytes:
         """Return the Ed25519 signature (RFC 8032), 64 bytes."""
-        return self._key.sign(message)
+        return self._key.sign(signing_input)
 
     def __repr__(self) -> str:
         """Return the public key."""
         return f"<checkpoint signer {self.public.hex()}>"
 
 
+AnySigner: TypeAlias = TokenSigner | CheckpointSigner
+
+
 class Signers:
-    """The private keys of a directory; new ones are on disk, durably, before they can sign."""
+    """The private keys of a directory; new ones are on disk, durably, before they can sign.
 
-    __slots__ = ("_by_kid", "_directory", "checkpoint")
+    Args:
+        directory: where they lie.
+        by_file: what was read from it, by the file's name.
 
-    def __init__(self, directory: Path, by_kid: dict[str, TokenSigner], checkpoint: CheckpointSigner) -> None:
+    """
+
+    __slots__ = ("_directory", "_files", "_signers")
+
+    def __init__(self, directory: Path, by_file: dict[str, AnySigner]) -> None:
         self._directory = directory
-        self._by_kid = by_kid
-        self.checkpoint = checkpoint
+        self._signers = {signer.kid: signer for signer in by_file.values()}
+        self._files = {signer.kid: name for name, signer in by_file.items()}
 
     def __repr__(self) -> str:
         """Return how many there are."""
-        return f"<{len(self._by_kid)} token signers>"
+        return f"<{len(self._signers)} signers>"
 
     @property
     def kids(self) -> frozenset[str]:
         """The keys that can sign."""
-        return frozenset(self._by_kid)
+        return frozenset(self._signers)
 
-    def signer(self, kid: str) -> TokenSigner:
+    def signer(self, kid: str) -> AnySigner:
         """Return the signer of a key.
 
         Raises:
             Refusal: SIGNING_UNAVAILABLE when its file is not there.
 
         """
-        signer = self._by_kid.get(kid)
+        signer = self._signers.get(kid)
         if signer is None:
             raise Refusal(Reason.SIGNING_UNAVAILABLE, f"no key file for {kid}")
         return signer
 
-    def make(self) -> TokenSigner:
+    @property
+    def earlier(self) -> AnySigner | None:
+        """The checkpoint key of an earlier release, which had one for good."""
+        return next((self._signers[kid] for kid, name in self._files.items() if name == CHECKPOINT_FILE), None)
+
+    def make(self, use: KeyUse) -> AnySigner:
         """Make a key pair, keep it, and return its signer.
 
         Raises:
             KeyFileError: it cannot be written.
 
         """
-        key = ec.generate_private_key(ec.SECP256R1())
-        signer = TokenSigner(key)
+        tokens = use is KeyUse.TOKENS
+        key = ec.generate_private_key(ec.SECP256R1()) if tokens else ed25519.Ed25519PrivateKey.generate()
+        signer = TokenSigner(key) if isinstance(key, ec.EllipticCurvePrivateKey) else CheckpointSigner(key)
+        name = f"{'' if tokens else CHECKPOINT_PREFIX}{signer.kid}.pem"
         with _opened(self._directory) as handle:
-            _write(self._directory, handle, signer.kid + ".pem", key)
-        self._by_kid[signer.kid] = signer
+            _write(self._directory, handle, name, key)
+        self._signers[signer.kid], self._files[signer.kid] = signer, name
         return signer
 
     def forget(self, kid: str) -> None:
-        """Remove a key that will not sign again: when it retires, not before that is committed."""
-        self._by_kid.pop(kid, None)
-        if not _KID.fullmatch(kid):
+        """Overwrite and remove a key that will not sign again: when it retires, not before that is committed.
+
+        What a disk keeps of overwritten blocks (snapshots, copy on write, flash) is out of reach here.
+
+        Raises:
+            KeyFileError: the file is still there. The key does not sign all the same.
+
+        """
+        self._signers.pop(kid, None)
+        name = self._files.get(kid)
+        if name is None:
             return
         with _opened(self._directory) as handle:
-            try:
-                os.unlink(kid + ".pem", dir_fd=handle)
-            except FileNotFoundError:
-                return
+            with suppress(FileNotFoundError):
+                _destroy(name, handle)
             os.fsync(handle)
+        del self._files[kid]
 
 
 def open_signers(directory: Path) -> Signers:
-    """Read every key of a directory; make the directory and the checkpoint key when they are not there.
+    """Read every key of a directory; make the directory when it is not there.
 
     Raises:
         KeyFileError: the directory or a file is not safe to use, or cannot be read.
@@ -154,19 +183,25 @@ def open_signers(directory: Path) -> Signers:
         raise KeyFileError(f"{directory}: {problem.strerror}") from problem
     with _opened(directory) as handle:
         names = sorted(os.listdir(handle))  # noqa: PTH208 - of the directory that was checked
-        for name in filter(_UNFINISHED.fullmatch, names):  # a crash while writing; that key never signed
-            os.unlink(name, dir_fd=handle)
-        by_kid = {}
+        for name in filter(_UNFINISHED.fullmatch, names):  # a crash while a key was made, or destroyed
+            _destroy(name, handle)
+        by_file: dict[str, AnySigner] = {}
         for name in names:
-            if name.endswith(".pem") and _KID.fullmatch(name.removesuffix(".pem")):
-                signer = _read_token_signer(directory, handle, name)
-                by_kid[signer.kid] = signer
-        if CHECKPOINT_FILE not in names:
-            _write(directory, handle, CHECKPOINT_FILE, ed25519.Ed25519PrivateKey.generate())
-        checkpoint = _read(directory, handle, CHECKPOINT_FILE)
-    if not isinstance(checkpoint, ed25519.Ed25519PrivateKey):
-        raise KeyFileError(f"{directory / CHECKPOINT_FILE}: not an Ed25519 key")
-    return Signers(directory, by_kid, CheckpointSigner(checkpoint))
+            if _CHECKPOINT.fullmatch(name):
+                by_file[name] = _read_checkpoint_signer(directory, handle, name)
+            elif _TOKEN.fullmatch(name):
+                by_file[name] = _read_token_signer(directory, handle, name)
+    return Signers(directory, by_file)
+
+
+def _read_checkpoint_signer(directory: Path, handle: int, name: str) -> CheckpointSigner:
+    key = _read(directory, handle, name)
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise KeyFileError(f"{directory / name}: not an Ed25519 key")
+    signer = CheckpointSigner(key)
+    if name not in (CHECKPOINT_FILE, f"{CHECKPOINT_PREFIX}{signer.kid}.pem"):
+        raise KeyFileError(f"{directory / name}: holds the key {signer.kid}; a file is named by the key it holds")
+    return signer
 
 
 def _read_token_signer(directory: Path, handle: int, name: str) -> TokenSigner:
@@ -242,3 +277,20 @@ def _write(
         os.fsync(handle)
     except OSError as problem:
         raise KeyFileError(f"{directory / name}: {problem.strerror}") from problem
+
+
+def _destroy(name: str, handle: int) -> None:
+    """Overwrite a file's content and remove it; under another name: a crash leaves no half of a key under its own."""
+    if not _UNFINISHED.fullmatch(name):
+        os.rename(name, ".old-" + name, src_dir_fd=handle, dst_dir_fd=handle)
+        name = ".old-" + name
+    _overwrite(name, handle)
+    os.unlink(name, dir_fd=handle)
+
+
+def _overwrite(name: str, handle: int) -> None:
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(name, flags, dir_fd=handle), "wb") as stream:
+        stream.write(bytes(os.fstat(stream.fileno()).st_size))
+        stream.flush()
+        os.fsync(stream.fileno())

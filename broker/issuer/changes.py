@@ -11,7 +11,7 @@ class Changes:
     """Keeps the newest state, and wakes whoever waits for another. What piled up comes as one."""
 
     def __init__(self) -> None:
-        self._newest = Change(size=0, epoch=0)
+        self._newest = Change(size=0, epoch=0, endings=0)
         self._readers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._lock = threading.Lock()
 

@@ -18,6 +18,8 @@ from broker.issuer.port import (
     EndTaskCall,
     ExchangeAnswer,
     ExchangeCall,
+    KeyList,
+    KeysChanged,
     KeySet,
     LiftCall,
     ReadCall,
@@ -25,6 +27,7 @@ from broker.issuer.port import (
     RevocationPage,
     RevocationPageCall,
     RevokeCall,
+    RotateKeysCall,
     SignedCheckpoint,
     State,
     Task,
@@ -125,6 +128,14 @@ class RemoteIssuer:
     async def key_set(self, call: ReadCall) -> KeySet:
         """Return the public keys."""
         return await self._ask(verbs.KEY_SET, call)
+
+    async def list_keys(self, call: ReadCall) -> KeyList:
+        """Return the keys with their states and times."""
+        return await self._ask(verbs.LIST_KEYS, call)
+
+    async def rotate_keys(self, call: RotateKeysCall) -> KeysChanged:
+        """Let the next key follow, or take one away at once."""
+        return await self._ask(verbs.ROTATE_KEYS, call)
 
     async def checkpoint(self, call: ReadCall) -> SignedCheckpoint:
         """Return the newest checkpoint, of everything committed before the call."""

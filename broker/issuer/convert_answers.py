@@ -176,12 +176,12 @@ def _decode_event(message: v1.AuditEvent) -> AuditEvent:
 
 def encode_change(change: Change) -> v1.Change:
     """Return the message of a change."""
-    return v1.Change(size=change.size, epoch=change.epoch)
+    return v1.Change(size=change.size, epoch=change.epoch, endings=change.endings)
 
 
 def decode_change(message: v1.Change) -> Change:
     """Return a change."""
-    return Change(size=message.size, epoch=message.epoch)
+    return Change(size=message.size, epoch=message.epoch, endings=message.endings)
 
 
 def encode_state(state: State) -> v1.State:

@@ -16,6 +16,8 @@ from broker.issuer.port import (
     EndTaskCall,
     ExchangeAnswer,
     ExchangeCall,
+    KeyList,
+    KeysChanged,
     KeySet,
     LiftCall,
     ReadCall,
@@ -23,14 +25,15 @@ from broker.issuer.port import (
     RevocationPage,
     RevocationPageCall,
     RevokeCall,
+    RotateKeysCall,
     SignedCheckpoint,
     State,
     Task,
 )
 from broker.operations.attempt import Attempt
 from broker.operations.checkpoint import ReadCheckpoint
-from broker.operations.keys import ReadKeySet
 from broker.operations.revoke import Lift, Revoke
+from broker.operations.rotate import ListKeys, ReadKeySet, RotateKeys
 from broker.operations.subscribe import ReadAudit, ReadRevocations
 from broker.operations.task import BeginTask, FinishTask
 
@@ -45,6 +48,8 @@ class Verbs:
     revoke: Revoke
     lift: Lift
     key_set: ReadKeySet
+    list_keys: ListKeys
+    rotate_keys: RotateKeys
     checkpoint: ReadCheckpoint
     revocations: ReadRevocations
     audit: ReadAudit
@@ -82,6 +87,14 @@ class LocalIssuer:
     async def key_set(self, call: ReadCall) -> KeySet:
         """Return the public keys."""
         return await self.worker.run(lambda: self.verbs.key_set(call))
+
+    async def list_keys(self, call: ReadCall) -> KeyList:
+        """Return the keys with their states and times."""
+        return await self.worker.run(lambda: self.verbs.list_keys(call))
+
+    async def rotate_keys(self, call: RotateKeysCall) -> KeysChanged:
+        """Let the next key follow, or take one away at once."""
+        return await self.worker.run(lambda: self.verbs.rotate_keys(call))
 
     async def checkpoint(self, call: ReadCall) -> SignedCheckpoint:
         """Return the newest checkpoint, of everything committed before the call."""

@@ -34,6 +34,7 @@ from broker.operations.calls import (
     Snapshot,
     Start,
 )
+from broker.operations.key_calls import KeyList, KeysChanged, ListedKey, RotateKeysCall
 from broker.task import Task
 
 __all__ = [
@@ -49,8 +50,11 @@ __all__ = [
     "ExchangeAnswer",
     "ExchangeCall",
     "Issuer",
+    "KeyList",
     "KeySet",
+    "KeysChanged",
     "LiftCall",
+    "ListedKey",
     "Page",
     "ReadCall",
     "RefusedCall",
@@ -58,6 +62,7 @@ __all__ = [
     "RevocationPageCall",
     "RevokeCall",
     "Revoked",
+    "RotateKeysCall",
     "SignedCheckpoint",
     "Snapshot",
     "Start",
@@ -68,10 +73,18 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Something that readers must hear of: the log grew, or who may read may have changed (`epoch` rose)."""
+    """Something that readers must hear of.
+
+    Attributes:
+        size: of the log.
+        epoch: rises when who may read may have changed.
+        endings: rises when credentials may have ended, or a rule came into force or went out of it.
+
+    """
 
     size: int
     epoch: int
+    endings: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +117,12 @@ class Issuer(Protocol):
 
     async def key_set(self, call: ReadCall) -> KeySet:
         """Return the public keys."""
+
+    async def list_keys(self, call: ReadCall) -> KeyList:
+        """Return the keys with their states and times."""
+
+    async def rotate_keys(self, call: RotateKeysCall) -> KeysChanged:
+        """Let the next key follow, or take one away at once."""
 
     async def checkpoint(self, call: ReadCall) -> SignedCheckpoint:
         """Return the newest checkpoint, of everything committed before the call."""

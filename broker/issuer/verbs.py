@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from broker.errors import Refusal
 from broker.issuer import convert_answers as answers
 from broker.issuer import convert_calls as calls
+from broker.issuer import convert_keys as keys
 from broker.issuer.convert import decode_refusal, encode_refusal, from_microseconds, to_microseconds
 from broker.issuer.port import Issuer
 from broker.issuer.v1 import port_pb2 as v1
@@ -116,6 +117,24 @@ KEY_SET: Final = Verb(
     decode_answer=answers.decode_key_set,
     ask=lambda issuer, call: issuer.key_set(call),
 )
+LIST_KEYS: Final = Verb(
+    call="list_keys",
+    answer="keys",
+    encode_call=calls.encode_read,
+    decode_call=calls.decode_read,
+    encode_answer=keys.encode_key_list,
+    decode_answer=keys.decode_key_list,
+    ask=lambda issuer, call: issuer.list_keys(call),
+)
+ROTATE_KEYS: Final = Verb(
+    call="rotate_keys",
+    answer="keys_changed",
+    encode_call=keys.encode_rotate_keys,
+    decode_call=keys.decode_rotate_keys,
+    encode_answer=keys.encode_keys_changed,
+    decode_answer=keys.decode_keys_changed,
+    ask=lambda issuer, call: issuer.rotate_keys(call),
+)
 CHECKPOINT: Final = Verb(
     call="read_checkpoint",
     answer="checkpoint",
@@ -181,6 +200,8 @@ VERBS: Final[Mapping[str, Verb[Any, Any]]] = {
         REVOKE,
         LIFT,
         KEY_SET,
+        LIST_KEYS,
+        ROTATE_KEYS,
         CHECKPOINT,
         REFUSE,
         AUTHENTICATE,

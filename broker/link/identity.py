@@ -1,9 +1,9 @@
 """The process's own identity as plain values, and how it is chosen when the Workload API gives several."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cryptography.hazmat.primitives import serialization
 from spiffe import X509Svid
@@ -69,6 +69,15 @@ class IdentitySupply(Protocol):
 
     def bundles(self) -> TrustBundles:
         """Return the current trust bundles; no authorities when there are none."""
+        ...
+
+
+@runtime_checkable
+class ChangingSupply(IdentitySupply, Protocol):
+    """A supply that says when it has changed."""
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have a callback called, on any thread, after each change; returns what ends that."""
         ...
 
 

@@ -1,16 +1,15 @@
-"""Mutual TLS for grpcio clients that checks the server's SPIFFE ID.
+"""Mutual TLS for gRPC and HTTP clients that checks the server's SPIFFE ID.
 
 grpcio compares a server certificate with host names only; an X.509-SVID carries its name as a URI, and there is no
 hook. So gRPC speaks HTTP/2 in the clear to a private unix socket of this very process; the tunnel behind it does TLS
-with the SVID, and sends nothing before it has seen who answers. (The upstream wish: grpc/grpc#32635.)
+with the SVID, and sends nothing before it has seen who answers. (The upstream wish: grpc/grpc#32635.) HTTP clients take
+the same way, so that there is one wall.
 """
 
 import asyncio
 import os
-import shutil
 import socket
 import struct
-import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
@@ -19,8 +18,9 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
-from broker.link.handshake import PeerRefused, check_server, client_context
-from broker.link.identity import Identity, IdentitySupply
+from broker.link.folder import Folder
+from broker.link.handshake import PeerRefused, Protocol, check_server, client_context
+from broker.link.identity import ChangingSupply, Identity, IdentitySupply
 from broker.link.splice import LINGER_SECONDS, READ_AHEAD, discard, splice
 from broker.svid.spiffe_id import SpiffeId
 
@@ -31,43 +31,55 @@ _CREDENTIALS = struct.Struct("3i")
 _T = TypeVar("_T")
 
 
-class _SharedLoop:
-    """The one thread and event loop of all tunnels of this process; it lives as long as there is a tunnel."""
+class _Ground:
+    """What tunnels stand on: one thread, its event loop, and a folder for the sockets."""
+
+    def __init__(self) -> None:
+        self.folder = Folder()
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="spiffe-tunnels", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(_CALL_SECONDS)
+        self.loop.close()
+        self.folder.close()
+
+
+class _Shared:
+    """The one ground of all tunnels of this process; it is there as long as there is a tunnel."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._ground: _Ground | None = None
 
-    def acquire(self) -> asyncio.AbstractEventLoop:
+    def acquire(self) -> tuple[asyncio.AbstractEventLoop, Path]:
+        """Return the loop, and a path for one socket."""
         with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="spiffe-tunnels", daemon=True)
-                self._thread.start()
+            ground = self._ground = self._ground or _Ground()
             self._users += 1
-            return self._loop
+            return ground.loop, ground.folder.socket()
 
     def release(self) -> None:
         with self._lock:
             self._users -= 1
-            if self._users or self._loop is None or self._thread is None:
+            if self._users or self._ground is None:
                 return
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(_CALL_SECONDS)
-        loop.close()
+            ground, self._ground = self._ground, None
+        ground.close()
 
 
-_shared = _SharedLoop()
+_shared = _Shared()
 
 
 class Tunnel:
     """A way to one server, by its SPIFFE ID.
 
-    Each new connection uses the supply's current identity and bundles. With a fixed identity the tunnel stays with that
-    leaf (one generation of a session) and takes only the bundles from the supply.
+    Each new connection uses the supply's current identity and bundles; when a supply that says so changes, the
+    open ones are dropped: a connection keeps its leaf, and a peer refuses one that is over. With a fixed identity the
+    tunnel stays with that leaf (one generation of a session) and takes only the bundles from the supply.
 
     Args:
         host: where the server listens.
@@ -76,10 +88,11 @@ class Tunnel:
         supply: of identity and bundles.
         clock: the time, UTC.
         identity: the one leaf to use, or None to follow the supply.
+        protocol: what is spoken through it.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a word of its own, and all are named
         self,
         *,
         host: str,
@@ -88,24 +101,38 @@ class Tunnel:
         supply: IdentitySupply,
         clock: Callable[[], datetime],
         identity: Identity | None = None,
+        protocol: Protocol = Protocol.HTTP_2,
     ) -> None:
-        self._host, self._port, self._server_id = host, port, server_id
+        self._host, self._port, self._server_id, self._protocol = host, port, server_id, protocol
         self._supply, self._clock, self._identity = supply, clock, identity
         self._last_error: Exception | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._directory = Path(tempfile.mkdtemp(prefix="broker-tunnel-"))  # mode 0700
-        self._loop = _shared.acquire()
+        self._changing = threading.Lock()  # a supply may say that it changed while this is being closed
+        self._loop, self._path = _shared.acquire()
         try:
-            self._server = self._call(asyncio.start_unix_server(self._accept, self._directory / "s", limit=READ_AHEAD))
+            self._server = self._call(asyncio.start_unix_server(self._accept, self._path, limit=READ_AHEAD))
         except BaseException:
             self._give_back()
             raise
+        self._unsubscribe = _nothing
+        if identity is None and isinstance(supply, ChangingSupply):
+            self._unsubscribe = supply.subscribe(self.reconnect)
+
+    @property
+    def path(self) -> Path:
+        """The socket that it listens on; only this process is let through."""
+        return self._path
 
     @property
     def target(self) -> str:
         """What a gRPC channel connects to."""
-        return f"unix:{self._directory / 's'}"
+        return f"unix:{self._path}"
+
+    @property
+    def closed(self) -> bool:
+        """Whether it lets nobody through any more."""
+        return self._closed
 
     @property
     def server_id(self) -> SpiffeId:
@@ -144,18 +171,21 @@ class Tunnel:
         Calls in flight fail, and so may one that begins before gRPC has noticed (UNAVAILABLE, both). To change leaves
         without a failed call, open a second tunnel with the new identity and let the first one run dry.
         """
-        if not self._closed:
-            self._call(self._drop())
+        with self._changing:
+            if not self._closed:
+                self._call(self._drop())
 
     def close(self) -> None:
         """Drop every connection and remove the socket. More than once is harmless."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self._call(self._shut())
-        finally:
-            self._give_back()
+        self._unsubscribe()
+        with self._changing:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                self._call(self._shut())
+            finally:
+                self._give_back()
 
     def __enter__(self) -> Self:
         return self
@@ -168,8 +198,8 @@ class Tunnel:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_CALL_SECONDS)
 
     def _give_back(self) -> None:
+        self._path.unlink(missing_ok=True)
         _shared.release()
-        shutil.rmtree(self._directory, ignore_errors=True)
 
     async def _shut(self) -> None:
         self._server.close()
@@ -210,7 +240,7 @@ class Tunnel:
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect, shake hands, and see who answers; nothing has been sent when this returns."""
         identity = self._identity or self._supply.identity()
-        context = client_context(identity, self._supply.bundles(), self._server_id, self._clock())
+        context = client_context(identity, self._supply.bundles(), self._server_id, self._clock(), self._protocol)
         async with asyncio.timeout(HANDSHAKE_SECONDS):
             reader, writer = await asyncio.open_connection(
                 self._host,
@@ -221,11 +251,15 @@ class Tunnel:
                 limit=READ_AHEAD,
             )
         try:
-            check_server(writer.get_extra_info("ssl_object"), self._server_id, self._clock())
+            check_server(writer.get_extra_info("ssl_object"), self._server_id, self._clock(), self._protocol)
         except BaseException:
             await discard(writer)
             raise
         return reader, writer
+
+
+def _nothing() -> None:
+    """Undo nothing."""
 
 
 def _check_own_process(writer: asyncio.StreamWriter) -> None:

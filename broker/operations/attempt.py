@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias, TypeVar
 
-from broker.audit.event import Caller, Decided
+from broker.audit.event import Caller, Decided, RequestRefused
 from broker.errors import Reason, Refusal
 from broker.operations.calls import Context, RefusedCall
 from broker.operations.gate import Gate
@@ -20,6 +20,15 @@ Answer = TypeVar("Answer")
 Clock: TypeAlias = Callable[[], datetime]
 NewId: TypeAlias = Callable[[str], str]
 ActivePolicy: TypeAlias = Callable[[], CompiledPolicy]
+
+
+def tenant_of(policy: ActivePolicy, principal: Principal | None) -> str:
+    """Return the tenant in whose view the refusals of a caller stand: its only one; empty when it has none or several."""
+    try:
+        known = policy().register.principal(str(principal.spiffe_id)) if principal else None
+    except Refusal:  # without a bundle nobody has a tenant
+        return ""
+    return known.tenants[0] if known and len(known.tenants) == 1 else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +82,15 @@ class Attempt:
     def _record(
         self, context: Context, principal: Principal | None, operation: str, refusal: Refusal, now: datetime
     ) -> None:
-        caller = caller_of(context, principal)
-        entry = self.recorder.request_refused(now=now, caller=caller, operation=operation, refusal=refusal)
-        self.recorder.commit_refusals([entry])
+        event = RequestRefused(
+            at=now,
+            caller=caller_of(context, principal),
+            operation=operation,
+            reason=refusal.reason.name,
+            detail=refusal.detail,
+            tenant=tenant_of(self.policy, principal),
+        )
+        self.recorder.commit_refusals([self.recorder.refusal(event)])
 
     def refuse(self, call: RefusedCall) -> Refusal:
         """Record a call that the door could not understand; return the refusal to give."""

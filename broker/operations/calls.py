@@ -81,7 +81,7 @@ class LiftCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadCall:
-    """Asks for what needs no argument: the key set, the newest checkpoint, whether the caller is known (health)."""
+    """Asks for what needs no argument: the keys, the newest checkpoint, whether the caller is known (health)."""
 
     context: Context
 

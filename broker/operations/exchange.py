@@ -13,10 +13,10 @@ from broker.audit.event import Decided
 from broker.credential.grant import Grant, expiry
 from broker.credential.token import Credential
 from broker.errors import Reason, Refusal
-from broker.operations.attempt import ActivePolicy, Clock, NewId
+from broker.operations.attempt import ActivePolicy, Clock, NewId, tenant_of
 from broker.operations.calls import ExchangeAnswer, ExchangeCall
 from broker.operations.gate import Gate
-from broker.operations.record import Recorder, commit, source_of
+from broker.operations.record import Recorder, commit
 from broker.operations.status_indexes import StatusIndexes
 from broker.operations.work import Work, granting, guards_of, refusing, reissuing
 from broker.policy.decide import decide
@@ -77,15 +77,14 @@ class Exchange:
     # a. Who asks: X.509-SVID, on every intent. A malformed intent is refused only now, in its caller's name.
     def _identify(self, work: Work) -> None:
         work.principal = self.gate.identify(work.call.context.evidence, work.now)
+        work.tenant = tenant_of(self.policy, work.principal)
         self.gate.admit(work.principal)
         if isinstance(work.call.intent, Refusal):
             raise work.call.intent
 
-    # b. In which task. The tenant is the task's; without a task policy takes the agent's only one.
+    # b. In which task. The tenant is the task's; without a task it stays the agent's only one.
     def _find_task(self, work: Work) -> None:
         if not work.intent.task:
-            agent = self.policy().agent(work.agent)
-            work.tenant = agent.tenants[0] if agent and len(agent.tenants) == 1 else ""
             return
         task = self.recorder.store.task(work.intent.task)
         if task is None or task.agent != work.agent:
@@ -174,7 +173,7 @@ class Exchange:
         )
 
     def _refused(self, work: Work, refusal: Refusal) -> Entry | None:
-        return self.recorder.refusal(refusing(work, refusal), source_of(work.caller), refusal.reason.name)
+        return self.recorder.refusal(refusing(work, refusal))
 
     def _take(self, step: Callable[[Work], None], work: Work) -> None:
         """Take one step of one call, unless an earlier one refused it. A defect is this call's own, not its group's."""

@@ -1,7 +1,8 @@
 """How operations write what happened: sealed entries, and refusals within a rate.
 
 One source that is refused for one reason again and again must not fill the log: at most `REFUSALS_A_SECOND` events a
-second for one (source, reason); what is over is counted and written as one `refusals.suppressed`.
+second for one (source, reason, tenant); what is over is counted and written as one `refusals.suppressed`. The tenant is
+one of three, so that what a caller does for one of its tenants hides nothing from the view of another.
 """
 
 from collections import OrderedDict
@@ -10,7 +11,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from broker.audit.event import Caller, Entry, Event, RefusalsSuppressed, RequestRefused, Salt, seal
+from broker.audit.event import (
+    Caller,
+    Entry,
+    Event,
+    ExchangeRefused,
+    RefusalsSuppressed,
+    RequestRefused,
+    Salt,
+    seal,
+)
 from broker.errors import Reason, Refusal
 from broker.operations.calls import Context
 from broker.store.interface import Answer, Committed, Effects, Item, Store, StoreUnavailable
@@ -30,14 +40,14 @@ class _Bucket:
 
 @dataclass(slots=True, kw_only=True)
 class RefusalMeter:
-    """Counts refusals by source and reason; bounded: the oldest bucket gives way, its count written first."""
+    """Counts refusals by source, reason and tenant; bounded: the oldest bucket gives way, its count written first."""
 
-    _buckets: OrderedDict[tuple[str, str], _Bucket] = field(default_factory=OrderedDict)
+    _buckets: OrderedDict[tuple[str, str, str], _Bucket] = field(default_factory=OrderedDict)
     _overdue: list[RefusalsSuppressed] = field(default_factory=list)
 
-    def admits(self, source: str, reason: str, now: datetime) -> bool:
+    def admits(self, source: str, reason: str, now: datetime, *, tenant: str = "") -> bool:
         """Whether this refusal may be an event of its own; otherwise it is counted."""
-        key = (source, reason)
+        key = (source, reason, tenant)
         bucket = self._buckets.get(key)
         if bucket is None or now - bucket.began >= _SECOND:
             self._close(key, now)
@@ -50,12 +60,12 @@ class RefusalMeter:
         bucket.suppressed += 1
         return False
 
-    def _close(self, key: tuple[str, str], now: datetime) -> None:
+    def _close(self, key: tuple[str, str, str], now: datetime) -> None:
         bucket = self._buckets.pop(key, None)
         if bucket is not None and bucket.suppressed:
-            source, reason = key
+            source, reason, tenant = key
             self._overdue.append(
-                RefusalsSuppressed(at=now, source=source, reason=reason, count=bucket.suppressed),
+                RefusalsSuppressed(at=now, source=source, reason=reason, count=bucket.suppressed, tenant=tenant),
             )
 
     def drain(self, now: datetime, *, everything: bool = False) -> Sequence[RefusalsSuppressed]:
@@ -90,9 +100,10 @@ class Recorder:
         """Return the event as it is stored."""
         return seal(event, self.salt)
 
-    def refusal(self, event: Event, source: str, reason: str) -> Entry | None:
+    def refusal(self, event: ExchangeRefused | RequestRefused) -> Entry | None:
         """Return the entry of a refusal, or None when it is over the rate and counted."""
-        return self.entry(event) if self.meter.admits(source, reason, event.at) else None
+        admitted = self.meter.admits(source_of(event.caller), event.reason, event.at, tenant=event.tenant)
+        return self.entry(event) if admitted else None
 
     def commit_refusals(self, entries: Sequence[Entry | None]) -> None:
         """Write refusals.
@@ -104,13 +115,6 @@ class Recorder:
         items = [Item(accepted=_constant(entry)) for entry in entries if entry is not None]
         if items:
             commit(self.store, items)
-
-    def request_refused(self, *, now: datetime, caller: Caller, operation: str, refusal: Refusal) -> Entry | None:
-        """Return the entry of a refused request that is not an exchange."""
-        event = RequestRefused(
-            at=now, caller=caller, operation=operation, reason=refusal.reason.name, detail=refusal.detail
-        )
-        return self.refusal(event, source_of(caller), refusal.reason.name)
 
     def flush_suppressed(self, now: datetime, *, everything: bool = False) -> None:
         """Write the counts of the seconds that are over; at the end of all work, of every second.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from broker.audit.cursor import Place, seal, unseal
+from broker.audit.cursor import Place, seal, short_leaf, unseal
 from broker.audit.event import Decided, StreamOpened
 from broker.intent import canonical_json, digest
 from broker.operations.attempt import Attempt, Visit
@@ -27,7 +27,7 @@ from broker.operations.calls import (
     Start,
 )
 from broker.policy.decision import Target, TargetKind
-from broker.store.interface import Item, RevokedCredential, RevokedRange, StoredEvent
+from broker.store.interface import Item, RevokedCredential, RevokedRange, Store, StoredEvent
 
 EVENTS_A_PAGE: Final = 256
 BYTES_A_PAGE: Final = 1024 * 1024
@@ -55,11 +55,21 @@ def _record_opening(attempt: Attempt, visit: Visit, opening: _Opening) -> None:
     attempt.commit(Item(accepted=lambda _: entry))
 
 
+def _resume(store: Store, place: Place, cursor: str, size: int) -> int:
+    return unseal(cursor, place, store.cursor_key, size, lambda position: _leaf_before(store, position))
+
+
+def _leaf_before(store: Store, position: int) -> str:
+    """Return the short leaf of the entry before a position; empty at 0."""
+    entries = store.events(position - 1, position, openings=False) if position else ()
+    return "".join(short_leaf(entry.content) for entry in entries)
+
+
 def _page(attempt: Attempt, visit: Visit, place: Place, start: int, stop: int, size: int) -> Page:
     return Page(
         start=start,
         stop=stop,
-        cursor=seal(place, stop, attempt.recorder.store.cursor_key),
+        cursor=seal(place, stop, _leaf_before(attempt.recorder.store, stop), attempt.recorder.store.cursor_key),
         read_at=visit.now,
         size=size,
         valid_until=visit.principal.not_after,
@@ -94,7 +104,7 @@ class ReadRevocations:
         view = {"audience": reader} if is_service else {"agent": reader}
         place = Place(log=store.log_id, stream="revocations", reader=reader, view=digest(canonical_json({**view})))
         size = store.size()
-        start = unseal(call.cursor, place, store.cursor_key, size) if call.cursor else None
+        start = _resume(store, place, call.cursor, size) if call.cursor else None
         if call.opening:
             _record_opening(
                 self.attempt, visit, _Opening(stream="revocations", position=start or size, decided=decided)
@@ -144,7 +154,7 @@ class ReadAudit:
         size = store.size()
         start = size if call.start is Start.END else 0
         if call.cursor:
-            start = unseal(call.cursor, place, store.cursor_key, size)
+            start = _resume(store, place, call.cursor, size)
         if call.opening:
             _record_opening(self.attempt, visit, _Opening(stream="audit", position=start, decided=decided))
         events = _within(BYTES_A_PAGE, store.events(start, min(size, start + EVENTS_A_PAGE), openings=call.personal))

@@ -55,6 +55,7 @@ class AuditServicer:
             encode=convert.audit_page,
             has_news=lambda found: bool(found.events),
             forever=request.follow,
+            endings=False,
         )
         await self.follow(call, reader)
 

@@ -33,6 +33,7 @@ class Reader(Generic[Found]):
         encode: makes the message of a page; it covers everything from the given position on.
         has_news: whether a page holds more than its range.
         forever: False ends the stream at the log's size as of the first page.
+        endings: whether it tells of nothing but what has ended, and so need not wake for the rest of the log.
 
     """
 
@@ -41,6 +42,7 @@ class Reader(Generic[Found]):
     encode: Callable[[Found, int], Message]
     has_news: Callable[[Found], bool]
     forever: bool
+    endings: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class Follow:
     hub: Hub
 
     async def __call__(self, call: Call, reader: Reader[Found]) -> None:
-        """Send pages: at once while there are more, then whenever something changes, and at every heartbeat.
+        """Send pages: at once while there are more, then whenever there may be news, and at every heartbeat.
 
         A page without news is not sent before a heartbeat is due; the next message then covers its range as well, so
         that the ranges stay free of gaps.
@@ -67,7 +69,7 @@ class Follow:
         end: int | None = None
         due = now()
         while True:
-            seen, asked = self.hub.version, now()
+            seen, asked = (self.hub.endings if reader.endings else self.hub.version), now()
             found = await self._page(call, reader, cursor, opening)
             page = found.page
             if held is None or page.start != reached:  # a gap is the issuer's to explain, not ours to cover up
@@ -81,14 +83,15 @@ class Follow:
                 return
             cursor, reached, opening = page.cursor, page.stop, False
             if not page.start < page.stop < page.size:
-                await self._pause(seen, until=min(due, now() + self._left(page.valid_until)), asked=asked)
+                await self._pause(reader, seen, until=min(due, now() + self._left(page.valid_until)), asked=asked)
 
     async def _page(self, call: Call, reader: Reader[Found], cursor: str, opening: bool) -> Found:  # noqa: FBT001
         return await self.reception.ask_for_page(call, lambda: reader.page(cursor, opening))
 
-    async def _pause(self, seen: int, *, until: float, asked: float) -> None:
+    async def _pause(self, reader: Reader[Found], seen: int, *, until: float, asked: float) -> None:
         now = asyncio.get_running_loop().time
-        await self.hub.beyond(seen, until - now())
+        beyond = self.hub.beyond_ending if reader.endings else self.hub.beyond
+        await beyond(seen, until - now())
         await asyncio.sleep(asked + self.reception.limits.spacing - now())
 
     def _left(self, valid_until: datetime) -> float:

@@ -11,8 +11,31 @@ _FIRST_BACKOFF: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0
 
 
+class _Bell:
+    """Wakes everybody who waits for it, at once."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._next: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        self.version += 1
+        if self._next is not None:
+            self._next.set_result(None)
+            self._next = None
+
+    async def beyond(self, version: int, seconds: float) -> None:
+        if self.version == version:
+            if self._next is None:
+                self._next = asyncio.get_running_loop().create_future()
+            await asyncio.wait((self._next,), timeout=max(seconds, 0.0))
+
+
 class Hub:
     """Knows that something changed, never what: a stream asks the issuer, which authorises it again.
+
+    It tells two things apart, because most of what is committed ends nothing: that there is anything new, and that
+    credentials or rights may have ended.
 
     Args:
         changes: opens the issuer's feed; opened again whenever it ends, because an issuer is restarted.
@@ -21,18 +44,23 @@ class Hub:
 
     def __init__(self, changes: Callable[[], AsyncIterator[Change]]) -> None:
         self._changes = changes
-        self._version = 0
+        self._anything = _Bell()
+        self._endings = _Bell()
         self._authority = 0
-        self._epoch: int | None = None
+        self._newest: Change | None = None
         self._ready = False
         self._closed = False
-        self._next: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
     def version(self) -> int:
         """Rises with every change. Take it before asking for a page, so that none falls in between."""
-        return self._version
+        return self._anything.version
+
+    @property
+    def endings(self) -> int:
+        """Rises with every change by which credentials or rights may have ended; take it as `version` is taken."""
+        return self._endings.version
 
     @property
     def authority(self) -> int:
@@ -51,7 +79,8 @@ class Hub:
     async def close(self) -> None:
         """Stop following, and end every stream that waits."""
         self._closed = True
-        self._wake()
+        self._anything.ring()
+        self._endings.ring()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -63,18 +92,22 @@ class Hub:
             Refusal: ISSUER_UNAVAILABLE when the door closes.
 
         """
-        if self._version == version and not self._closed:
-            if self._next is None:
-                self._next = asyncio.get_running_loop().create_future()
-            await asyncio.wait((self._next,), timeout=max(seconds, 0.0))
+        await self._wait(self._anything, version, seconds)
+
+    async def beyond_ending(self, endings: int, seconds: float) -> None:
+        """Wait for a further ending, at most so long.
+
+        Raises:
+            Refusal: ISSUER_UNAVAILABLE when the door closes.
+
+        """
+        await self._wait(self._endings, endings, seconds)
+
+    async def _wait(self, bell: _Bell, version: int, seconds: float) -> None:
+        if not self._closed:
+            await bell.beyond(version, seconds)
         if self._closed:
             raise Refusal(Reason.ISSUER_UNAVAILABLE, "the broker is stopping")
-
-    def _wake(self) -> None:
-        self._version += 1
-        if self._next is not None:
-            self._next.set_result(None)
-            self._next = None
 
     async def _run(self) -> None:
         backoff = _FIRST_BACKOFF
@@ -86,13 +119,15 @@ class Hub:
             except Exception:  # noqa: BLE001, S110 - an issuer that went away, however; it is asked again below
                 pass
             self._ready = False
-            self._epoch = None
+            self._newest = None
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, _LONGEST_BACKOFF)
 
     def _take(self, change: Change) -> None:
+        before, self._newest = self._newest, change
         self._ready = True
-        if change.epoch != self._epoch:
-            self._epoch = change.epoch
+        if before is None or change.epoch != before.epoch:
             self._authority += 1
-        self._wake()
+        if before is None or (change.epoch, change.endings) != (before.epoch, before.endings):
+            self._endings.ring()
+        self._anything.ring()

@@ -58,6 +58,7 @@ class RevocationServicer:
             encode=convert.revocation_page,
             has_news=lambda found: bool(found.snapshot or found.revoked or found.key_set),
             forever=True,
+            endings=True,
         )
         await self.follow(call, reader)
 

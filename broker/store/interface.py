@@ -17,6 +17,7 @@ from broker.store.items import (
     ActivatePolicy,
     ActivePolicy,
     AddGrant,
+    AddKeyRequest,
     AddRevocation,
     AddTask,
     Answer,
@@ -33,6 +34,7 @@ from broker.store.items import (
     RevocationInForce,
     RevokedCredential,
     StoredKey,
+    StoredKeyRequest,
     TaskAlive,
     TaskOpen,
     Write,
@@ -43,6 +45,7 @@ __all__ = [
     "ActivatePolicy",
     "ActivePolicy",
     "AddGrant",
+    "AddKeyRequest",
     "AddRevocation",
     "AddTask",
     "Answer",
@@ -64,6 +67,7 @@ __all__ = [
     "StoredCheckpoint",
     "StoredEvent",
     "StoredKey",
+    "StoredKeyRequest",
     "TaskAlive",
     "TaskOpen",
     "Write",
@@ -119,6 +123,10 @@ class Store(Protocol):
     def cursor_key(self) -> bytes:
         """MAC key of cursors, 32 bytes."""
 
+    @property
+    def endings(self) -> int:
+        """Rises with each group that may have ended credentials, or put a rule in or out of force. A hint."""
+
     def commit(self, items: Sequence[Item]) -> Sequence[Answer]:
         """Commit a group in one durable transaction; answers in the items' order."""
 
@@ -167,7 +175,16 @@ class Store(Protocol):
         """Whether a grant that is still remembered carries this name."""
 
     def keys(self) -> Sequence[StoredKey]:
-        """Return every key that is not removed."""
+        """Return every key that is not removed, of every use."""
+
+    def key(self, kid: str) -> StoredKey | None:
+        """Return a key, removed or not."""
+
+    def key_request(self, caller: str, request_id: str) -> tuple[int, StoredKeyRequest] | None:
+        """Return the position of the event of a request to change the keys, and the request."""
+
+    def last_expiry(self) -> datetime | None:
+        """Return when the last of all remembered grants expires; None when there is none."""
 
     def active_policy(self) -> str:
         """Return the digest of the active bundle, or empty."""

@@ -5,5 +5,6 @@ It holds no key, opens no store and speaks no gRPC: it must be able to fork, and
 
 from broker.supervisor.control import Control
 from broker.supervisor.supervise import supervise
+from broker.supervisor.user import UserProblem, Users, find_users
 
-__all__ = ["Control", "supervise"]
+__all__ = ["Control", "UserProblem", "Users", "find_users", "supervise"]

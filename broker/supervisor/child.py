@@ -11,13 +11,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from broker.supervisor.control import LINK, MAX_MESSAGE
+from broker.supervisor.user import User
 
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 5.0
 HEALTHY_AFTER: Final = 30.0
 ENDS_WITHIN: Final = 5.0
 
+# More than a control socket holds, so that a half that has ended is heard out, and one that talks on keeps nobody busy.
+MOST_AT_ONCE: Final = 1024
+
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NO_NEW_PRIVS: Final = 38
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +45,7 @@ class Child:
     Attributes:
         role: "issuer" or "door".
         argv: what starts it, without --control-fd.
+        user: whom it runs as; None: as this process does.
         ready: what it said when it was ready; empty until then.
         failure: what it said is wrong with its configuration; may be empty.
         start_at: monotonic time at which it is due to be started; None while it runs.
@@ -49,6 +55,7 @@ class Child:
 
     role: str
     argv: list[str]
+    user: User | None = None
     ready: str = ""
     failure: str = ""
     start_at: float | None = 0.0
@@ -72,7 +79,7 @@ class Child:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            self.process = _spawn(self.argv, theirs)
+            self.process = _spawn(self.argv, theirs, self.user)
         except OSError:
             ours.close()
             raise
@@ -96,9 +103,9 @@ class Child:
         return status
 
     def messages(self, now: float) -> list[bytes]:
-        """Return what it has said since the last time."""
+        """Return what it has said since the last time, or the first of it."""
         said: list[bytes] = []
-        while self.control is not None:
+        while self.control is not None and len(said) < MOST_AT_ONCE:
             try:
                 message = self.control.recv(MAX_MESSAGE)
             except BlockingIOError:
@@ -140,16 +147,18 @@ class Child:
             self.control = None
 
 
-def _spawn(argv: list[str], control: socket.socket) -> subprocess.Popen[bytes]:
-    """Start a process that dies with this one, in a process group of its own, so that Ctrl-C reaches us alone.
+def _spawn(argv: list[str], control: socket.socket, user: User | None) -> subprocess.Popen[bytes]:
+    """Start a process that dies with this one, in a session of its own.
 
-    A later argument gives each child a user of its own (Popen's user, group and extra_groups).
+    So Ctrl-C reaches us alone, and a captured half of another user cannot type into our terminal (ioctl_tty(2)).
     """
     parent = os.getpid()
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
-    def die_with_parent() -> None:
+    def bound() -> None:
+        # Popen has changed the user before this runs, which it has to: that would take back the signal (prctl(2)).
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # no program that it could start is root's by its mode
         if os.getppid() != parent:
             os._exit(1)
 
@@ -157,8 +166,12 @@ def _spawn(argv: list[str], control: socket.socket) -> subprocess.Popen[bytes]:
         [*argv, "--control-fd", str(control.fileno())],
         stdin=subprocess.DEVNULL,
         pass_fds=[control.fileno()],
-        process_group=0,
-        preexec_fn=die_with_parent,  # noqa: PLW1509 -- this process has one thread
+        start_new_session=True,
+        # Groups, then setregid, then setreuid, each with both ids, which sets the saved one too: there is no way back.
+        extra_groups=None if user is None else user.groups,
+        group=None if user is None else user.gid,
+        user=None if user is None else user.uid,
+        preexec_fn=bound,  # noqa: PLW1509 -- this process has one thread
     )
 
 

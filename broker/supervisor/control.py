@@ -6,8 +6,8 @@ the child READY or FAILED with one line of text, or ASK.
 
 import asyncio
 import ctypes
-import os
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
@@ -19,6 +19,7 @@ ASK: Final = b"ask"
 MAX_MESSAGE: Final = 4096
 
 _PR_SET_DUMPABLE: Final = 4
+_CREDENTIALS: Final = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
 
 class Control:
@@ -34,7 +35,7 @@ class Control:
         self._socket.settimeout(0)
         # Nothing that this process starts may hold it: its end has to mean that the parent is gone.
         self._socket.set_inheritable(False)
-        _protect_memory()
+        _protect_memory(self._socket)
 
     async def links(self) -> AsyncIterator[socket.socket]:
         """Yield each new link to the other half. Ends when the parent is gone, and then so should this process."""
@@ -89,10 +90,11 @@ def _one_line(text: str) -> bytes:
     return " ".join(text.split()).encode(errors="replace")[: MAX_MESSAGE - len(FAILED)]
 
 
-def _protect_memory() -> None:
-    """Keep the memory of this process from being dumped or read by others; as root only.
+def _protect_memory(control: socket.socket) -> None:
+    """Keep the memory of this process from being dumped or read by others, when root started it, as whomever.
 
-    As an ordinary user it would keep a SPIRE agent of the same user from attesting us by path.
+    Started by an ordinary user it would keep a SPIRE agent of the same user from attesting us by path.
     """
-    if os.geteuid() == 0:
+    _, parent, _ = _CREDENTIALS.unpack(control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    if parent == 0:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

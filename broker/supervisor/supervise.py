@@ -13,19 +13,22 @@ from typing import Final
 
 from broker.supervisor.child import Child, describe, say
 from broker.supervisor.control import ASK, FAILED, READY
+from broker.supervisor.user import Users
 
 CONFIGURATION: Final = 78
 STOP_WITHIN: Final = 10.0
 LINK_AGAIN_AFTER: Final = 0.1
+TOGETHER: Final = "issuer and door run as the same user, so the separation between them is not enforced"
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def supervise(config_path: Path | None, *, argv_for: Callable[[str], list[str]]) -> int:
+def supervise(config_path: Path | None, *, argv_for: Callable[[str], list[str]], users: Users | None = None) -> int:
     """Run issuer and door until SIGTERM, SIGINT or SIGHUP, or until one finds its configuration wrong.
 
     Args:
         config_path: handed to both as --config; None: nothing is handed.
         argv_for: the command of a role, "issuer" or "door"; --control-fd and --config are added to it.
+        users: whom the halves run as, which only root can let them; None: as this process does.
 
     Returns:
         The exit status: 0 ended in order, 1 something had to be killed, 78 the configuration is wrong.
@@ -35,9 +38,12 @@ def supervise(config_path: Path | None, *, argv_for: Callable[[str], list[str]])
     config = [] if config_path is None else ["--config", str(config_path)]
     with _signals() as wake:
         return _Supervisor(
-            issuer=Child(role="issuer", argv=[*argv_for("issuer"), *config]),
-            door=Child(role="door", argv=[*argv_for("door"), *config]),
+            issuer=Child(
+                role="issuer", argv=[*argv_for("issuer"), *config], user=None if users is None else users.issuer
+            ),
+            door=Child(role="door", argv=[*argv_for("door"), *config], user=None if users is None else users.door),
             wake=wake,
+            separation=TOGETHER if users is None else str(users),
         ).run()
 
 
@@ -67,6 +73,7 @@ class _Supervisor:
     issuer: Child
     door: Child
     wake: socket.socket
+    separation: str
     link_at: float | None = None
     announced: bool = False
     stops: int = 0
@@ -140,10 +147,10 @@ class _Supervisor:
     def _listen(self, child: Child, now: float) -> None:
         for message in child.messages(now):
             if message.startswith(READY):
-                child.ready = message.removeprefix(READY).decode(errors="replace") or "ready"
+                child.ready = _shown(message.removeprefix(READY)) or "ready"
                 self._announce(child)
             elif message.startswith(FAILED):
-                child.failure = message.removeprefix(FAILED).decode(errors="replace")
+                child.failure = _shown(message.removeprefix(FAILED))
             elif message == ASK and self.link_at is None:
                 # Not at once: when the other half has just died, its restart brings the link.
                 self.link_at = now + LINK_AGAIN_AFTER
@@ -156,8 +163,7 @@ class _Supervisor:
         if not all(child.ready for child in self.children):
             return
         self.announced = True
-        parts = [self.door.ready, self.issuer.ready]
-        parts.append("issuer and door run as the same user, so the separation between them is not enforced")
+        parts = [self.door.ready, self.issuer.ready, self.separation]
         print(f"broker: ready: {'; '.join(parts)}", flush=True)  # noqa: T201 -- the line that people wait for
 
     def _wait(self, now: float) -> None:
@@ -208,3 +214,8 @@ class _Supervisor:
                 return False
             self._select(None if deadline is None else deadline - now)
         return True
+
+
+def _shown(said: bytes) -> str:
+    """Return what a half said, for people: a captured one has no say in how the terminal looks."""
+    return "".join(each if each.isprintable() else "?" for each in said.decode(errors="replace"))

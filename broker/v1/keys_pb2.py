@@ -23,19 +23,45 @@ _sym_db = _symbol_database.Default()
 
 
 from broker.v1 import types_pb2 as broker_dot_v1_dot_types__pb2
+from broker.v1.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62roker/v1/keys.proto\x12\tbroker.v1\x1a\x15\x62roker/v1/types.proto\"\x12\n\x10GetKeySetRequest\"7\n\x11GetKeySetResponse\x12\"\n\x07key_set\x18\x01 \x01(\x0b\x32\x11.broker.v1.KeySet2T\n\nKeyService\x12\x46\n\tGetKeySet\x12\x1b.broker.v1.GetKeySetRequest\x1a\x1c.broker.v1.GetKeySetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62roker/v1/keys.proto\x12\tbroker.v1\x1a\x15\x62roker/v1/types.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetKeySetRequest\"7\n\x11GetKeySetResponse\x12\"\n\x07key_set\x18\x01 \x01(\x0b\x32\x11.broker.v1.KeySet\"\xbe\x03\n\x03Key\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x1e\n\x03use\x18\x02 \x01(\x0e\x32\x11.broker.v1.KeyUse\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.broker.v1.KeyState\x12\x11\n\talgorithm\x18\x04 \x01(\t\x12\x30\n\x0cpublished_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61\x63tivated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nretired_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nsigns_from\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bsigns_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fpublished_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cverifier_key\x18\x0b \x01(\t\x12\x13\n\x0b\x65ndorsement\x18\x0c \x01(\t\"\x11\n\x0fListKeysRequest\"0\n\x10ListKeysResponse\x12\x1c\n\x04keys\x18\x01 \x03(\x0b\x32\x0e.broker.v1.Key\"\xaf\x01\n\x11RotateKeysRequest\x12,\n\x03use\x18\x01 \x01(\x0e\x32\x11.broker.v1.KeyUseB\n\xbaH\x07\x82\x01\x04\x18\x01\x18\x02H\x00\x12\"\n\remergency_kid\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@H\x00\x12\x18\n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x1b\n\nrequest_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02(@B\x11\n\x08rotation\x12\x05\xbaH\x02\x08\x01\"\xd8\x01\n\x12RotateKeysResponse\x12\x10\n\x08position\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\x03use\x18\x03 \x01(\x0e\x32\x11.broker.v1.KeyUse\x12\x0b\n\x03kid\x18\x04 \x01(\t\x12\x14\n\x0creplaced_kid\x18\x05 \x01(\t\x12\x10\n\x08next_kid\x18\x06 \x01(\t\x12\x33\n\x0fnext_signs_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*N\n\x06KeyUse\x12\x17\n\x13KEY_USE_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_USE_TOKENS\x10\x01\x12\x17\n\x13KEY_USE_CHECKPOINTS\x10\x02*g\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_STATE_NEXT\x10\x01\x12\x15\n\x11KEY_STATE_CURRENT\x10\x02\x12\x15\n\x11KEY_STATE_RETIRED\x10\x03\x32\xe4\x01\n\nKeyService\x12\x46\n\tGetKeySet\x12\x1b.broker.v1.GetKeySetRequest\x1a\x1c.broker.v1.GetKeySetResponse\x12\x43\n\x08ListKeys\x12\x1a.broker.v1.ListKeysRequest\x1a\x1b.broker.v1.ListKeysResponse\x12I\n\nRotateKeys\x12\x1c.broker.v1.RotateKeysRequest\x1a\x1d.broker.v1.RotateKeysResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'broker.v1.keys_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETKEYSETREQUEST']._serialized_start=58
-  _globals['_GETKEYSETREQUEST']._serialized_end=76
-  _globals['_GETKEYSETRESPONSE']._serialized_start=78
-  _globals['_GETKEYSETRESPONSE']._serialized_end=133
-  _globals['_KEYSERVICE']._serialized_start=135
-  _globals['_KEYSERVICE']._serialized_end=219
+  _globals['_ROTATEKEYSREQUEST'].oneofs_by_name['rotation']._loaded_options = None
+  _globals['_ROTATEKEYSREQUEST'].oneofs_by_name['rotation']._serialized_options = b'\272H\002\010\001'
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['use']._loaded_options = None
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['use']._serialized_options = b'\272H\007\202\001\004\030\001\030\002'
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['emergency_kid']._loaded_options = None
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['emergency_kid']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003(\200\010'
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\004r\002(@'
+  _globals['_KEYUSE']._serialized_start=1112
+  _globals['_KEYUSE']._serialized_end=1190
+  _globals['_KEYSTATE']._serialized_start=1192
+  _globals['_KEYSTATE']._serialized_end=1295
+  _globals['_GETKEYSETREQUEST']._serialized_start=120
+  _globals['_GETKEYSETREQUEST']._serialized_end=138
+  _globals['_GETKEYSETRESPONSE']._serialized_start=140
+  _globals['_GETKEYSETRESPONSE']._serialized_end=195
+  _globals['_KEY']._serialized_start=198
+  _globals['_KEY']._serialized_end=644
+  _globals['_LISTKEYSREQUEST']._serialized_start=646
+  _globals['_LISTKEYSREQUEST']._serialized_end=663
+  _globals['_LISTKEYSRESPONSE']._serialized_start=665
+  _globals['_LISTKEYSRESPONSE']._serialized_end=713
+  _globals['_ROTATEKEYSREQUEST']._serialized_start=716
+  _globals['_ROTATEKEYSREQUEST']._serialized_end=891
+  _globals['_ROTATEKEYSRESPONSE']._serialized_start=894
+  _globals['_ROTATEKEYSRESPONSE']._serialized_end=1110
+  _globals['_KEYSERVICE']._serialized_start=1298
+  _globals['_KEYSERVICE']._serialized_end=1526
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class KeyServiceStub(object):
-    """Publishes the broker's public keys.
+    """Publishes the broker's public keys, and lets operators change them.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,38 @@ class KeyServiceStub(object):
                 request_serializer=broker_dot_v1_dot_keys__pb2.GetKeySetRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_keys__pb2.GetKeySetResponse.FromString,
                 _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/broker.v1.KeyService/ListKeys',
+                request_serializer=broker_dot_v1_dot_keys__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_keys__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
+        self.RotateKeys = channel.unary_unary(
+                '/broker.v1.KeyService/RotateKeys',
+                request_serializer=broker_dot_v1_dot_keys__pb2.RotateKeysRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_keys__pb2.RotateKeysResponse.FromString,
+                _registered_method=True)
 
 
 class KeyServiceServicer(object):
-    """Publishes the broker's public keys.
+    """Publishes the broker's public keys, and lets operators change them.
     """
 
     def GetKeySet(self, request, context):
         """The current key set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeys(self, request, context):
+        """The keys with their states and times.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKeys(self, request, context):
+        """Lets the next key follow, or in an emergency takes one key away at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +85,16 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     request_deserializer=broker_dot_v1_dot_keys__pb2.GetKeySetRequest.FromString,
                     response_serializer=broker_dot_v1_dot_keys__pb2.GetKeySetResponse.SerializeToString,
             ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=broker_dot_v1_dot_keys__pb2.ListKeysRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_keys__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'RotateKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKeys,
+                    request_deserializer=broker_dot_v1_dot_keys__pb2.RotateKeysRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_keys__pb2.RotateKeysResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'broker.v1.KeyService', rpc_method_handlers)
@@ -70,7 +104,7 @@ def add_KeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class KeyService(object):
-    """Publishes the broker's public keys.
+    """Publishes the broker's public keys, and lets operators change them.
     """
 
     @staticmethod
@@ -90,6 +124,60 @@ class KeyService(object):
             '/broker.v1.KeyService/GetKeySet',
             broker_dot_v1_dot_keys__pb2.GetKeySetRequest.SerializeToString,
             broker_dot_v1_dot_keys__pb2.GetKeySetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.KeyService/ListKeys',
+            broker_dot_v1_dot_keys__pb2.ListKeysRequest.SerializeToString,
+            broker_dot_v1_dot_keys__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.KeyService/RotateKeys',
+            broker_dot_v1_dot_keys__pb2.RotateKeysRequest.SerializeToString,
+            broker_dot_v1_dot_keys__pb2.RotateKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

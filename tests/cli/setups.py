@@ -58,11 +58,15 @@ class House:
 
     @property
     def store(self) -> Path:
-        return self.data / "broker.sqlite3"
+        return self.data / "issuer" / "broker.sqlite3"
 
     @property
     def keys(self) -> Path:
-        return self.data / "keys"
+        return self.data / "issuer" / "keys"
+
+    @property
+    def door(self) -> Path:
+        return self.data / "door"
 
     def settings(self) -> Settings:
         return load(self.config)

@@ -9,6 +9,8 @@ from typing import IO, Any
 import pytest
 
 from broker.audit.checkpoint import VerifierKey
+from broker.client import CursorFile
+from broker.client.bookmark import Bookmark
 from tests.cli.callers import Callers
 from tests.cli.setups import build, invoke, start, wait_for
 
@@ -79,7 +81,7 @@ def test_revocations_are_followed_and_resumed(callers: Callers, tmp_path: Path) 
     assert (heard["rule"], len(heard["status_indexes"])) == ("task", 1)
     wait_for(cursor.exists)
     covered = json.loads(first.stdout.readline())
-    wait_for(lambda: cursor.read_text() != "")
+    wait_for(lambda: json.loads(cursor.read_text())["position"] >= covered["to"])
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=30)
     assert first.returncode == 130
@@ -112,10 +114,51 @@ def test_a_cursor_file_that_is_none(callers: Callers, tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("dear diary")
     refused = callers.run("service", "revocations", "follow", "--cursor", str(tmp_path / "notes"))
     assert (refused.returncode, "holds no cursor" in refused.stderr) == (1, True)
-    (tmp_path / "forged").write_text("AAAA")
+    (tmp_path / "forged").write_text(Bookmark(cursor="AAAA.AAAA", start=1, position=1).text + "\n")
     refused = callers.run("service", "revocations", "follow", "--cursor", str(tmp_path / "forged"))
-    assert (refused.returncode, "CURSOR" in refused.stderr) == (1, True)
+    assert (refused.returncode, "CURSOR_TAMPERED" in refused.stderr) == (1, True)
+    with CursorFile(tmp_path / "held"):
+        refused = callers.run("service", "revocations", "follow", "--cursor", str(tmp_path / "held"))
+    assert (refused.returncode, "another subscriber" in refused.stderr) == (1, True)
     assert (tmp_path / "notes").read_text() == "dear diary"
+
+
+def test_the_log_is_shown_once_with_a_cursor(callers: Callers, tmp_path: Path) -> None:
+    tail = ("audit", "tail", "--json", "--cursor", str(tmp_path / "cursor"))
+
+    def positions() -> list[int]:
+        found = callers.run("operator", *tail)
+        assert found.returncode == 0, found.stderr
+        members = [json.loads(line) for line in found.stdout.splitlines()]
+        return [each["position"] for each in members if "position" in each]
+
+    first = positions()
+    assert first == list(range(len(first)))
+    ended_credential(callers)
+    second = positions()
+    assert second == list(range(len(first), len(first) + len(second)))
+    assert len(second) >= 3  # the task, its credential, its end
+    (tmp_path / "cursor").unlink()
+    assert positions()[0] == 0
+
+
+@pytest.mark.parametrize(("form", "member"), [("ocsf", "class_uid"), ("otel", "resourceLogs")])
+def test_the_log_in_the_forms_of_others(callers: Callers, tmp_path: Path, form: str, member: str) -> None:
+    ended_credential(callers)
+    shown = callers.run("operator", "audit", "tail", "--format", form)
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()
+    assert lines
+    assert all(member in json.loads(line) for line in lines)
+    exported = answer(callers, "operator", "audit", "export", "--format", form, str(tmp_path / "log"))
+    assert exported[form] == str(tmp_path / f"log.{form}")
+    written = (tmp_path / f"log.{form}").read_text().splitlines()
+    assert written[: len(lines)] == lines
+    assert len(written) == exported["entries"]
+    assert "client.address" not in shown.stdout
+    assert '"ip"' not in shown.stdout
+    personal = callers.run("operator", "audit", "tail", "--format", form, "--personal").stdout
+    assert ("client.address" if form == "otel" else '"ip"') in personal
 
 
 # --- audit export ---------------------------------------------------------------------------------------------------

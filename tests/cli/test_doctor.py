@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from broker.credential.keys import thumbprint
 from tests.cli.setups import House, invoke, listener, open_store, served
 from tests.fakes.trust_domain import AUTHORITY_USAGE, TrustDomain
 from tests.fakes.workload_api import Given
@@ -35,8 +36,15 @@ def test_a_set_up_that_has_served_is_all_green(house: House) -> None:
     assert (status, {name: each for name, each in found.items() if each["level"] != "ok"}) == (0, {})
     assert int(found["store-content"]["what"].partition(" events")[0]) > 0
     assert "all 2 keys" in found["key-ring"]["what"]
-    assert "is the one that signed" in found["checkpoint-key"]["what"]
+    assert "is there" in found["checkpoint-key"]["what"]
     assert tree(house.folder) == before, "it looks only"
+
+
+def test_a_store_of_the_release_before_is_all_green(house: House) -> None:
+    of_an_earlier_release(house, same_key=True)
+    status, found = house.doctor()
+    assert (status, {name: each for name, each in found.items() if each["level"] != "ok"}) == (0, {})
+    assert "is the one that signed" in found["checkpoint-key"]["what"]
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
@@ -59,15 +67,15 @@ def issuer_of_another(house: House) -> None:
 
 
 def admin_path_too_long(house: House) -> None:
-    house.edit("/data/admin.sock", f"/data/{'x' * 108}.sock")
+    house.edit("/data/door/admin.sock", f"/data/{'x' * 108}.sock")
 
 
 def admin_path_taken(house: House) -> None:
-    (house.data / "admin.sock").write_text("not a socket")
+    (house.door / "admin.sock").write_text("not a socket")
 
 
 def store_nowhere(house: House) -> None:
-    house.edit("/data/broker.sqlite3", "/nowhere/broker.sqlite3")
+    house.edit("/data/issuer/broker.sqlite3", "/nowhere/broker.sqlite3")
 
 
 def store_read_by_others(house: House) -> None:
@@ -82,7 +90,7 @@ def store_is_a_link(house: House) -> None:
 def store_replaceable(house: House) -> None:
     (house.data / "open").mkdir()
     (house.data / "open").chmod(0o777)
-    house.edit("/data/broker.sqlite3", "/data/open/broker.sqlite3")
+    house.edit("/data/issuer/broker.sqlite3", "/data/open/broker.sqlite3")
 
 
 def store_locked(house: House) -> None:
@@ -127,7 +135,7 @@ def keys_directory_is_a_link(house: House) -> None:
 
 def key_read_by_others(house: House) -> None:
     served(house)
-    (house.keys / "checkpoint.pem").chmod(0o640)
+    next(house.keys.glob("checkpoint-*.pem")).chmod(0o640)
 
 
 def key_garbage(house: House) -> None:
@@ -143,18 +151,69 @@ def key_misnamed(house: House) -> None:
 def key_gone(house: House) -> None:
     served(house)
     for path in house.keys.glob("*.pem"):
-        if path.name != "checkpoint.pem":
+        if not path.name.startswith("checkpoint-"):
             path.unlink()
 
 
 def checkpoint_key_gone(house: House) -> None:
     served(house)
-    (house.keys / "checkpoint.pem").unlink()
+    for path in house.keys.glob("checkpoint-*.pem"):
+        path.unlink()
+
+
+def checkpoint_key_misnamed(house: House) -> None:
+    house.keys.mkdir(mode=0o700)
+    write_key(house.keys / f"checkpoint-{'A' * 43}.pem", ed25519.Ed25519PrivateKey.generate())
+
+
+def of_an_earlier_release(house: House, *, same_key: bool) -> None:
+    """Leave a store and a checkpoint key as a release left them that had one for good."""
+    served(house)
+    with closing(sqlite3.connect(house.store)) as connection, connection:
+        (kid,) = connection.execute(
+            "SELECT kid FROM key_ring WHERE use = 'checkpoint' AND state = 'current'"
+        ).fetchone()
+        connection.execute("DELETE FROM key_ring WHERE use = 'checkpoint'")
+        for column in ("use", "published", "activated", "until", "endorsement"):
+            connection.execute(f"ALTER TABLE key_ring DROP COLUMN {column}")
+        connection.execute("DROP TABLE key_request")
+        connection.execute("DELETE FROM schema_version WHERE version > 1")
+    path = house.keys / "checkpoint.pem"
+    (house.keys / f"checkpoint-{kid}.pem").rename(path)
+    for left in house.keys.glob("checkpoint-*.pem"):
+        left.unlink()
+    if not same_key:
+        write_key(path, ed25519.Ed25519PrivateKey.generate())
 
 
 def checkpoint_key_replaced(house: House) -> None:
-    checkpoint_key_gone(house)
-    write_key(house.keys / "checkpoint.pem", ed25519.Ed25519PrivateKey.generate())
+    of_an_earlier_release(house, same_key=False)
+
+
+def key_put_back(house: House) -> None:
+    served(house)
+    with closing(sqlite3.connect(house.store)) as connection, connection:
+        connection.execute("UPDATE key_ring SET state = 'removed' WHERE use = 'token' AND state = 'next'")
+
+
+def key_of_nobody(house: House) -> None:
+    served(house)
+    key = ec.generate_private_key(ec.SECP256R1())
+    write_key(house.keys / f"{thumbprint(key.public_key())}.pem", key)
+
+
+def rotation_overdue(house: House) -> None:
+    served(house)
+    month = 31 * 24 * 3600 * 10**6
+    with closing(sqlite3.connect(house.store)) as connection, connection:
+        connection.execute("UPDATE key_ring SET since = since - ? WHERE use = 'token'", (month,))
+
+
+def checkpoint_rotation_overdue(house: House) -> None:
+    served(house)
+    house.edit('# rotate_checkpoints_every = "P365D"', 'rotate_checkpoints_every = "P1D"')
+    with closing(sqlite3.connect(house.store)) as connection, connection:
+        connection.execute("UPDATE key_ring SET since = since - 90000000000 WHERE use = 'checkpoint'")
 
 
 def issuer_renamed(house: House) -> None:
@@ -316,7 +375,7 @@ def address_without_a_port(house: House) -> None:
 def admin_socket_of_something_else(house: House) -> None:
     house.edit('# call_deadline = "PT10S"', 'call_deadline = "PT0.1S"')
     mute = socket.socket(socket.AF_UNIX)
-    mute.bind(str(house.data / "admin.sock"))
+    mute.bind(str(house.door / "admin.sock"))
     mute.listen()
     house.kept.append(mute)
 
@@ -341,6 +400,11 @@ BROKEN: list[tuple[str, str, Break, str]] = [
     ("key-files", "problem", key_read_by_others, "chmod 600 "),
     ("key-files", "problem", key_garbage, "Restore it from the backup, or: mv "),
     ("key-files", "problem", key_misnamed, "Restore it from the backup, or: mv "),
+    ("key-files", "problem", checkpoint_key_misnamed, "Restore it from the backup, or: mv "),
+    ("key-rotation", "warning", rotation_overdue, "Start the broker"),
+    ("key-rotation", "warning", checkpoint_rotation_overdue, "Start the broker"),
+    ("key-leftovers", "warning", key_put_back, "shred -u "),
+    ("key-leftovers", "warning", key_of_nobody, "shred -u "),
     ("key-ring", "problem", key_gone, "Restore it from the backup that belongs to this store"),
     ("checkpoint-key", "problem", checkpoint_key_gone, "Restore it from the backup that belongs to this store"),
     ("checkpoint-key", "problem", checkpoint_key_replaced, "Restore it from the backup that belongs to this store"),

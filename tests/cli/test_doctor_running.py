@@ -99,7 +99,7 @@ def test_a_broker_that_was_started_with_another_configuration(house: House) -> N
 
 def test_a_broker_on_another_store(house: House) -> None:
     start(house)
-    house.edit("/data/broker.sqlite3", "/data/other.sqlite3")
+    house.edit("/data/issuer/broker.sqlite3", "/data/issuer/other.sqlite3")
     status, found = house.doctor()
     assert (status, found["separation"]["level"]) == (1, "problem")
     assert "holds the configured store" in found["separation"]["what"]
@@ -128,7 +128,7 @@ def test_a_socket_that_an_earlier_broker_left(house: House) -> None:
     process = start(house, "--embedded")
     process.kill()
     process.wait(30)
-    assert (house.data / "admin.sock").is_socket()
+    assert (house.door / "admin.sock").is_socket()
     status, found = house.doctor()
     assert (status, odd(found)) == (0, {})
     assert "an earlier one left" in found["running"]["what"]
@@ -138,7 +138,7 @@ def test_a_socket_that_an_earlier_broker_left(house: House) -> None:
 def test_halves_of_two_users_are_all_green(house: House) -> None:
     """A listener of another user stands in for the door; the lock is held by a process of this one."""
     door = subprocess.Popen(
-        [sys.executable, "-m", "tests.cli.door", str(house.data / "admin.sock"), str(house.port), str(NOBODY)],
+        [sys.executable, "-m", "tests.cli.door", str(house.door / "admin.sock"), str(house.port), str(NOBODY)],
         cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     house.kept.append(door)

@@ -75,6 +75,15 @@ class Orders(task_pb2_grpc.TaskServiceServicer, revoke_pb2_grpc.RevocationServic
         self.sent.append(dict(context.invocation_metadata())["authorization"])
         return b"\x0a\x04Lamp"
 
+    async def join(self, requests: AsyncIterator[bytes], _: Any) -> bytes:
+        """Answer orders.v1.Beside/Join."""
+        return b" ".join([each async for each in requests])
+
+    async def echo(self, requests: AsyncIterator[bytes], _: Any) -> AsyncIterator[bytes]:
+        """Answer orders.v1.Beside/Echo."""
+        async for each in requests:
+            yield each
+
 
 @dataclass(kw_only=True)
 class Stage:
@@ -145,8 +154,6 @@ async def _serve(stack: AsyncExitStack, house: House, api: WorkloadApi, orders: 
             clock=lambda: datetime.now(UTC),
         )
     )
-    # A connection keeps its leaf: without this the feed would be refused once the authority of its first leaf is gone.
-    stack.callback(source.subscribe(tunnel.reconnect))
     channel = await stack.enter_async_context(tunnel.channel())
     validation = await stack.enter_async_context(
         open_validator(channel=channel, issuer=house.settings.broker.issuer, audience=ORDERS)
@@ -164,7 +171,12 @@ async def _serve(stack: AsyncExitStack, house: House, api: WorkloadApi, orders: 
     task_pb2_grpc.add_TaskServiceServicer_to_server(orders, guarded)
     revoke_pb2_grpc.add_RevocationServiceServicer_to_server(orders, plain)
     look_up: dict[str, Any] = {"GetOrder": grpc.unary_unary_rpc_method_handler(orders.look_up)}
-    plain.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("orders.v1.OrdersService", look_up)])
+    beside: dict[str, Any] = {
+        "Join": grpc.stream_unary_rpc_method_handler(orders.join),
+        "Echo": grpc.stream_stream_rpc_method_handler(orders.echo),
+    }
+    for name, handlers in (("orders.v1.OrdersService", look_up), ("orders.v1.Beside", beside)):
+        plain.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, handlers)])
     ports = []
     for server in (guarded, plain):
         credentials = server_credentials(source, on_handshake=lambda: None, on_failure=lambda: None)

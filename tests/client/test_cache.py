@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from broker.client import Credential, Session
+from broker.client import Credential, Denied, Session, Unreachable
+from broker.errors import Reason, Refusal
 from broker.v1 import task_pb2_grpc
 from tests.attacks.entrances import revoke
 from tests.client.stage import Stage, get, open_stage, reading
 from tests.operations.world import ORDERS, SECURITY, SUPPORT
 from tests.polling import eventually
+from tests.server.supply import INTENT, Supply
+from tests.server.world import World, until
 
 READ: dict[str, Any] = {
     "action": "order.read",
@@ -133,3 +137,112 @@ async def test_a_channel_may_hold_too(stage: Stage) -> None:
     for _ in range(3):
         await stub.BeginTask(get())
     assert len(set(stage.orders.handled[-3:])) == 1
+
+
+# --- many at once ----------------------------------------------------------------------------------------------------
+
+
+def asked(world: World) -> int:
+    """How many exchanges have reached the issuer, answered or not."""
+    return sum(world.issuer.groups)
+
+
+async def all_at_once(world: World, session: Session, count: int = 20) -> list[asyncio.Task[Credential]]:
+    """Let so many ask for the same while the issuer waits."""
+    world.issuer.hold = asyncio.Event()
+    asking = [asyncio.ensure_future(session.exchange(**INTENT, cache=True)) for _ in range(count)]
+    await until(lambda: asked(world) > 0)
+    return asking
+
+
+def release(world: World) -> None:
+    assert world.issuer.hold is not None
+    world.issuer.hold.set()
+    world.issuer.hold = None
+
+
+async def test_many_at_once_share_one_exchange(world: World, session: Session) -> None:
+    asking = await all_at_once(world, session)
+    others = [asyncio.ensure_future(session.exchange(**INTENT)) for _ in range(2)]
+    await asyncio.sleep(0)
+    release(world)
+    assert len({credential.id for credential in await asyncio.gather(*asking)}) == 1
+    assert len({credential.id for credential in await asyncio.gather(*others)}) == 2, "those did not say that they read"
+    assert asked(world) == 3
+    assert not session._cache._flights
+
+
+async def test_a_refusal_is_everybodys(world: World, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(world.issuer), "_decide", lambda *_: Refusal(Reason.POLICY_FORBIDDEN))
+    asking = await all_at_once(world, session)
+    release(world)
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(answer, Denied) for answer in answers)
+    assert asked(world) == 1
+    monkeypatch.undo()
+    assert (await session.exchange(**INTENT, cache=True)).id, "it is not kept"
+
+
+async def test_who_came_first_may_leave(world: World, session: Session) -> None:
+    first, *others = await all_at_once(world, session)
+    first.cancel()
+    await asyncio.wait([first])
+    release(world)
+    assert len({credential.id for credential in await asyncio.gather(*others)}) == 1
+    assert first.cancelled()
+    assert asked(world) == 1
+
+
+async def test_when_all_have_left_it_is_given_up(world: World, session: Session) -> None:
+    asking = await all_at_once(world, session)
+    (flight,) = session._cache._flights.values()
+    for each in asking:
+        each.cancel()
+    await asyncio.wait([*asking, flight.asking], timeout=2)  # well before an exchange gives up by itself
+    assert all(each.cancelled() for each in [*asking, flight.asking])
+    release(world)
+
+
+async def test_who_comes_as_all_others_leave_is_not_cancelled_with_them(world: World, session: Session) -> None:
+    asking = await all_at_once(world, session)
+    for each in asking:
+        each.cancel()
+    late = asyncio.ensure_future(session.exchange(**INTENT, cache=True))
+    await asyncio.wait(asking)
+    release(world)
+    assert (await late).id
+    await until(lambda: not session._cache._flights)
+
+
+async def test_that_nobody_answered_in_time_is_said_to_whose_time_it_was(session: Session) -> None:
+    cache, intent = session._cache, reading("1234").intent(ORDERS)
+    credential = await session.exchange(**INTENT)
+    underway = asyncio.Event()
+    times: list[int] = []
+
+    async def ask() -> Credential:
+        times.append(len(times))
+        if len(times) == 1:
+            await underway.wait()
+            raise Unreachable("not in time")
+        return credential
+
+    asking = [asyncio.ensure_future(cache.obtain(intent, None, "x", ask)) for _ in range(5)]
+    await asyncio.sleep(0)
+    underway.set()
+    first, *others = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(first, Unreachable)
+    assert [getattr(other, "id", other) for other in others] == [credential.id] * 4
+    assert len(times) == 2
+
+
+async def test_a_renewed_svid_does_not_wait_for_the_old_ones_answer(
+    world: World, session: Session, supply: Supply
+) -> None:
+    asking = await all_at_once(world, session, 2)
+    supply.svid = world.domain.svid("/agent", ttl=timedelta(minutes=5))
+    asking.append(asyncio.ensure_future(session.exchange(**INTENT, cache=True)))
+    await until(lambda: asked(world) == 2)
+    release(world)
+    old, same, new = await asyncio.gather(*asking)
+    assert old.thumbprint == same.thumbprint != new.thumbprint

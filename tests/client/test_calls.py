@@ -64,12 +64,12 @@ async def test_the_authorization_is_the_channels(stage: Stage) -> None:
 
 
 async def test_the_time_of_a_call_is_for_both(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(*_: object) -> Credential:
+    async def never(*_: object, **__: object) -> Credential:
         await asyncio.Event().wait()
         raise AssertionError
 
     channel = stage.channel()
-    monkeypatch.setattr(stage.session, "_obtain", never)
+    monkeypatch.setattr(stage.session, "exchange_intent", never)
     with pytest.raises(Unreachable, match="in time"):
         await task_pb2_grpc.TaskServiceStub(channel).BeginTask(get(), timeout=0.1)
 
@@ -77,7 +77,7 @@ async def test_the_time_of_a_call_is_for_both(stage: Stage, monkeypatch: pytest.
 async def test_a_cancelled_call_asks_no_further(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting, ended = asyncio.Event(), asyncio.Event()
 
-    async def never(*_: object) -> Credential:
+    async def never(*_: object, **__: object) -> Credential:
         waiting.set()
         try:
             await asyncio.Event().wait()
@@ -85,7 +85,7 @@ async def test_a_cancelled_call_asks_no_further(stage: Stage, monkeypatch: pytes
             ended.set()
         raise AssertionError
 
-    monkeypatch.setattr(stage.session, "_obtain", never)
+    monkeypatch.setattr(stage.session, "exchange_intent", never)
     call = stage.stub().BeginTask(get())
     assert not call.done()
     await waiting.wait()

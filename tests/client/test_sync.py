@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import broker.client.sync
-from broker.client import Denied, TokenRefused
+from broker.client import Denied, TokenRefused, Undeclared
 from broker.v1 import revoke_pb2, revoke_pb2_grpc, task_pb2_grpc
 from tests.client.stage import GET, INTENTS, Stage, get, reading
 from tests.operations.world import BROKER, ORDERS
@@ -72,6 +72,25 @@ async def test_threads_share_a_session(stage: Stage) -> None:
         with opened(stage) as session, ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda _: session.exchange(**READ).id, range(40)))
             assert len(set(found)) == 40
+
+    await asyncio.to_thread(program)
+
+
+async def test_requests_may_be_a_stream(stage: Stage) -> None:
+    def program() -> None:
+        with opened(stage) as session:
+            credential = session.exchange(**READ)
+            channel = session.channel(ORDERS, stage.streaming, credential=credential)
+            requests = iter([b"one", b"two", b"three"])
+            joined = channel.stream_unary("/orders.v1.Beside/Join")(
+                requests, metadata=credential.metadata(), timeout=10
+            )
+            assert joined == b"one two three"
+            echoed = channel.stream_stream("/orders.v1.Beside/Echo")((each for each in [b"1", b"2"]), timeout=10)
+            assert list(echoed) == [b"1", b"2"]
+            attached = session.channel(ORDERS, stage.streaming, intents=INTENTS)
+            with pytest.raises(Undeclared, match="begins without a request"):
+                attached.stream_unary("/orders.v1.Beside/Join")(iter([b"one"]))
 
     await asyncio.to_thread(program)
 

@@ -15,6 +15,7 @@ from broker.errors import Reason
 from broker.store.interface import (
     ActivatePolicy,
     ActivePolicy,
+    AddKeyRequest,
     Committed,
     Guard,
     Item,
@@ -27,6 +28,7 @@ from broker.store.interface import (
     Store,
     StoredCheckpoint,
     StoredKey,
+    StoredKeyRequest,
     StoreUnavailable,
     TaskAlive,
     TaskOpen,
@@ -37,6 +39,7 @@ from tests.contract.store_builders import (
     INVOICES,
     LATER,
     NOW,
+    OPERATOR,
     ORDERS,
     OTHER_AGENT,
     beginning,
@@ -214,6 +217,21 @@ def test_what_a_lifted_rule_ended_stays_ended(store: Store) -> None:
     again = [Item(guards=(covering(each, credential=True),)) for each in (given, other)]
     assert [reason(each) for each in store.commit(again)] == [Reason.CREDENTIAL_REVOKED, None]
     assert reason(store.commit([granting(grant("c", index=2))])[0]) is None
+
+
+def test_what_may_end_something_is_counted_and_grants_are_not(store: Store) -> None:
+    """What wakes the readers of revocations; also where it ended nothing that lives, since it may end the reader."""
+
+    def counted(*items: Item) -> bool:
+        before = store.endings
+        store.commit(items)
+        return store.endings > before
+
+    assert not counted(beginning(task("1")), granting(grant("a", task="task_1")))
+    assert counted(granting(grant("b", index=1)), ending("task_1"))
+    assert counted(revoking(RuleKind.AGENT, OTHER_AGENT))
+    assert counted(Item(writes=(LiftRevocation(revocation_id="rev_1", at=NOW),)))
+    assert not counted(granting(grant("c", index=2)))
 
 
 TASKS: dict[str, tuple[TaskAlive, Reason | None]] = {
@@ -405,6 +423,27 @@ def test_tasks_that_are_due(store: Store) -> None:
     assert [each.id for each in store.tasks_due(LATER)] == ["task_2", "task_1"]
 
 
+def test_the_last_expiry_is_that_of_the_grant_that_lives_longest(store: Store) -> None:
+    assert store.last_expiry() is None
+    store.commit([granting(grant("1", expires_at=NOW)), granting(grant("2", expires_at=LATER))])
+    assert store.last_expiry() == LATER
+    store.forget_expired(LATER)
+    assert store.last_expiry() is None
+
+
+def test_a_request_to_change_the_keys_is_remembered_for_a_day_with_its_position(store: Store) -> None:
+    asked = StoredKeyRequest(caller=OPERATOR, request_id="r1", digest="d", answer="{}", at=NOW)
+    store.commit([noting("first"), Item(writes=(AddKeyRequest(request=asked),), accepted=lambda _: entry("rotated"))])
+    assert store.key_request(OPERATOR, "r1") == (1, asked)
+    assert store.key_request(OPERATOR, "r2") is store.key_request(AGENT, "r1") is None
+    with pytest.raises(StoreUnavailable):
+        store.commit([Item(writes=(AddKeyRequest(request=asked),))])
+    store.forget_expired(NOW + timedelta(hours=23, minutes=59))
+    assert store.key_request(OPERATOR, "r1") == (1, asked)
+    store.forget_expired(NOW + timedelta(days=1))
+    assert store.key_request(OPERATOR, "r1") is None
+
+
 def test_keys_and_checkpoints(store: Store) -> None:
     key = StoredKey(kid="k1", public_jwk="{}", state="next", since=NOW)
     current = StoredKey(kid="k1", public_jwk="{}", state="current", since=LATER)
@@ -413,6 +452,23 @@ def test_keys_and_checkpoints(store: Store) -> None:
     assert store.keys() == [key]
     store.commit([Item(writes=(PutKey(key=current), PutKey(key=gone)))])
     assert store.keys() == [current]
+    assert (store.key("k1"), store.key("k2"), store.key("k3")) == (current, gone, None)
+    back = StoredKey(kid="k2", public_jwk="{}", state="current", since=LATER)
+    store.commit([Item(writes=(PutKey(key=back),))])
+    assert store.key("k2") == gone, "a removed key never comes back"
+    whole = StoredKey(
+        kid="k4",
+        public_jwk="{}",
+        state="retired",
+        since=LATER,
+        use="checkpoint",
+        published=NOW,
+        activated=NOW,
+        until=LATER,
+        endorsement="a note",
+    )
+    store.commit([Item(writes=(PutKey(key=whole),))])
+    assert store.key("k4") == whole
     assert store.checkpoint() is None
     for size in (1, 2, 40):
         store.save_checkpoint(StoredCheckpoint(size=size, note=f"note {size}"))

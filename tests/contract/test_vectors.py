@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from google.rpc.error_details_pb2 import ErrorInfo, LocalizedMessage
 from google.rpc.status_pb2 import Status
 
-from broker.audit import checkpoint, cursor, saved, tree
+from broker.audit import chain, checkpoint, cursor, saved, tree
 from broker.audit.entry import Caller, Decided, Opening
 from broker.audit.event import Event, seal
 from broker.audit.verify import FaultKind, LoggedEntry, verify_log
@@ -243,6 +243,20 @@ def test_what_is_no_verifier_key_is_refused(vector: dict[str, Any]) -> None:
         checkpoint.VerifierKey.parse(vector["verifier_key"])
 
 
+@rows("checkpoint", "refused_endorsements")
+def test_a_note_that_introduces_no_key_is_refused(vector: dict[str, Any]) -> None:
+    with pytest.raises(checkpoint.CheckpointInvalid):
+        chain.endorsed(vector["note"], checkpoint_key())
+
+
+def test_an_endorsement_is_this_note() -> None:
+    found = FILES["checkpoint"]
+    following = checkpoint.VerifierKey.parse(found["next_verifier_key"])
+    signer = ed25519.Ed25519PrivateKey.from_private_bytes(bytes.fromhex(found["test_seed"]))
+    assert chain.endorsed(found["endorsement"], checkpoint_key()) == following
+    assert chain.endorse(following, checkpoint_key(), signer) == found["endorsement"]
+
+
 # --- cursors -------------------------------------------------------------------------------------------------------
 
 CURSOR_KEY: Final = bytes.fromhex(FILES["cursor"]["test_key"])
@@ -255,13 +269,20 @@ def place_of(vector: dict[str, Any]) -> cursor.Place:
 @rows("cursor", "accepted")
 def test_a_cursor_is_this_text(vector: dict[str, Any]) -> None:
     place, position = place_of(vector), vector["position"]
-    assert cursor.seal(place, position, CURSOR_KEY) == vector["cursor"]
-    assert cursor.unseal(vector["cursor"], place, CURSOR_KEY, position) == position
+    leaf = vector.get("leaf", "")
+    assert not leaf or cursor.short_leaf(vector["entry"].encode()) == leaf
+    assert cursor.seal(place, position, leaf, CURSOR_KEY) == vector["cursor"]
+    assert cursor.unseal(vector["cursor"], place, CURSOR_KEY, position, lambda _: leaf or "of any entry") == position
+
+
+def unsealed(vector: dict[str, Any]) -> int:
+    leaf = vector.get("leaf", "")
+    return cursor.unseal(vector["cursor"], place_of(vector), CURSOR_KEY, vector["size"], lambda _: leaf)
 
 
 @rows("cursor", "refused")
 def test_a_cursor_that_is_not_good_here_is_refused(vector: dict[str, Any]) -> None:
-    refused = reason_of(lambda: cursor.unseal(vector["cursor"], place_of(vector), CURSOR_KEY, vector["size"]))
+    refused = reason_of(lambda: unsealed(vector))
     assert refused == vector["reason"]
 
 

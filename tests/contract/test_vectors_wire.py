@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from pyroaring import BitMap
 
-from broker.credential import keys, mint
+from broker.credential import keys, mint, ring
 from broker.credential.claims import to_claims
 from broker.credential.grant import Grant
 from broker.credential.source import TokenSigner
@@ -52,13 +52,13 @@ def test_a_certificate_has_this_thumbprint(vector: dict[str, Any]) -> None:
 
 
 def test_the_key_ring_writes_this_key_set() -> None:
-    ring = keys.KeyRing(
+    held = ring.KeyRing(
         keys=tuple(
-            keys.RingKey(kid=each["kid"], public_jwk=each["jwk"], state=state, since=NOW)
-            for each, state in zip(KEYS["keys"], (keys.KeyState.CURRENT, keys.KeyState.NEXT), strict=True)
+            ring.RingKey(kid=each["kid"], public_jwk=each["jwk"], state=state, since=NOW)
+            for each, state in zip(KEYS["keys"], (ring.KeyState.CURRENT, ring.KeyState.NEXT), strict=True)
         )
     )
-    assert ring.jwks() == KEYS["key_set"]["jwks"]
+    assert held.jwks() == KEYS["key_set"]["jwks"]
     assert digest(KEYS["key_set"]["digested"].encode()) == KEYS["key_set"]["digest"]
 
 

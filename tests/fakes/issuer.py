@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from broker.credential.grant import Grant
+from broker.credential.ring import KeyState, KeyUse
 from broker.credential.token import Credential, Token
 from broker.errors import Reason, Refusal
 from broker.intent import Intent
@@ -20,8 +21,11 @@ from broker.issuer.port import (
     EndTaskCall,
     ExchangeAnswer,
     ExchangeCall,
+    KeyList,
+    KeysChanged,
     KeySet,
     LiftCall,
+    ListedKey,
     Page,
     ReadCall,
     RefusedCall,
@@ -29,6 +33,7 @@ from broker.issuer.port import (
     RevocationPageCall,
     RevokeCall,
     Revoked,
+    RotateKeysCall,
     SignedCheckpoint,
     Snapshot,
     Start,
@@ -40,6 +45,7 @@ from broker.svid.authenticate import Authenticator
 from broker.svid.principal import Principal, TrustBundles
 
 PAGE = 4
+LISTED_AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 def uuid(number: int) -> str:
@@ -151,6 +157,26 @@ class FakeIssuer:
         await self._admit(call.context, call)
         return self._key_set()
 
+    async def list_keys(self, call: ReadCall) -> KeyList:
+        await self._admit(call.context, call)
+        return KeyList(keys=(self._listed,))
+
+    async def rotate_keys(self, call: RotateKeysCall) -> KeysChanged:
+        await self._admit(call.context, call)
+        return KeysChanged(
+            position=9,
+            at=LISTED_AT,
+            use=call.use or KeyUse.TOKENS,
+            kid="k1",
+            replaced=call.emergency or "k0",
+            following="k2",
+            signs_from=LISTED_AT,
+        )
+
+    @property
+    def _listed(self) -> ListedKey:
+        return ListedKey(kid="k1", use=KeyUse.TOKENS, state=KeyState.CURRENT, algorithm="ES256", activated=LISTED_AT)
+
     async def checkpoint(self, call: ReadCall) -> SignedCheckpoint:
         await self._admit(call.context, call)
         return SignedCheckpoint(note="note", size=len(self.log))
@@ -193,14 +219,17 @@ class FakeIssuer:
         self.feeds += 1
         seen = None
         while not self.away:
-            newest = Change(size=len(self.log), epoch=self.epoch)
+            newest = self._newest()
             if newest != seen:
                 seen = newest
                 yield newest
                 continue
             async with self._changed:
-                if not self.away and Change(size=len(self.log), epoch=self.epoch) == seen:
+                if not self.away and self._newest() == seen:
                     await self._changed.wait()
+
+    def _newest(self) -> Change:
+        return Change(size=len(self.log), epoch=self.epoch, endings=len(self.revocations))
 
     async def state(self) -> State:
         if self.away:

@@ -16,6 +16,8 @@ from broker.issuer.port import (
     EndTaskCall,
     ExchangeAnswer,
     ExchangeCall,
+    KeyList,
+    KeysChanged,
     KeySet,
     LiftCall,
     ReadCall,
@@ -23,6 +25,7 @@ from broker.issuer.port import (
     RevocationPage,
     RevocationPageCall,
     RevokeCall,
+    RotateKeysCall,
     SignedCheckpoint,
     State,
     Task,
@@ -80,6 +83,12 @@ class PortIssuer:
 
     async def key_set(self, call: ReadCall) -> KeySet:
         return cast(KeySet, await self._say(call))
+
+    async def list_keys(self, call: ReadCall) -> KeyList:
+        return cast(KeyList, await self._say(call))
+
+    async def rotate_keys(self, call: RotateKeysCall) -> KeysChanged:
+        return cast(KeysChanged, await self._say(call))
 
     async def checkpoint(self, call: ReadCall) -> SignedCheckpoint:
         return cast(SignedCheckpoint, await self._say(call))

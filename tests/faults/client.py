@@ -148,7 +148,7 @@ class Client:
         answer = await _told(audit_pb2_grpc.AuditServiceStub(self.channel).GetCheckpoint(request, timeout=DEADLINE))
         if isinstance(answer, str) or isinstance(keys, str):
             return False
-        self.ledger.key = keys.key_set.checkpoint_key
+        self.ledger.key = self.ledger.key or keys.key_set.checkpoint_key
         self.ledger.notes.append(answer.checkpoint.note)
         return True
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.faults.points import Orders, Point
+from tests.faults.points import KeyPoint, Orders, Point
 
 FOLDER_VARIABLE = "FAULTS_FOLDER"
 READ_ONLY, IO_ERROR, IO_ERROR_AFTER = "read-only", "I/O error", "I/O error after the commit"
@@ -34,6 +34,8 @@ _OF_RESPONSE = {
     "EndTaskResponse": "end_task",
 }
 VERBS = tuple(_OF_WRITE.values())
+# What the orders to end where keys change are given for.
+KEYS = "keys"
 
 
 def wrap(
@@ -126,6 +128,34 @@ def put_points_in_the_issuer(orders: Orders) -> None:
     )
 
 
+def put_points_where_keys_change(orders: Orders) -> None:
+    """Put kill points between a new key's file and the end of an old one's."""
+    from broker.credential import source  # noqa: PLC0415 -- each process loads its own half
+    from broker.store.sqlite import SqliteStore, log, writes  # noqa: PLC0415
+
+    wrap(source.Signers, "make", after=lambda *_: orders.at(KeyPoint.FILE_WRITTEN, KEYS))
+    wrap(source.Signers, "forget", after=lambda *_: orders.at(KeyPoint.FILE_REMOVED, KEYS))
+    wrap(source, "_overwrite", after=lambda *_: orders.at(KeyPoint.OVERWRITTEN, KEYS))
+    group: list[str] = []
+
+    def written(_: object, __: object, done: Sequence[object], ___: object) -> None:
+        if any(type(write).__name__ == "PutKey" for write in done):
+            orders.at(KeyPoint.HALF_WRITTEN, KEYS)
+
+    def appended(_: object, __: object, ___: object, entries: Sequence[Any]) -> None:
+        group[:] = [KEYS for entry in entries if json.loads(entry.content)["type"] == "key.changed"][:1]
+        for verb in group:
+            orders.at(KeyPoint.BEFORE_COMMIT, verb)
+
+    def committed(*_: object) -> None:
+        for verb in group:
+            orders.at(KeyPoint.AFTER_COMMIT, verb)
+
+    wrap(writes, "apply", after=written)
+    wrap(log, "append", after=appended)
+    wrap(SqliteStore, "commit", before=lambda *_: group.clear(), after=committed)
+
+
 def let_the_store_fail(orders: Orders) -> None:
     """Make every connection to a store one that fails as ordered."""
 
@@ -170,6 +200,7 @@ def main() -> None:
         put_points_in_the_door(orders)
     if role in ("_issuer", "embedded"):
         put_points_in_the_issuer(orders)
+        put_points_where_keys_change(orders)
         let_the_store_fail(orders)
     if role == "serve":
         restart_at_once()

@@ -3,14 +3,13 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from broker.audit.checkpoint import Checkpoint, VerifierKey
-from broker.audit.checkpoint import verify as verify_note
+from broker.audit.checkpoint import CheckpointInvalid, VerifierKey
 from broker.audit.verify import LoggedEntry, verify_log
 from broker.store.sqlite import OfflineLog
 
@@ -35,7 +34,7 @@ class Ledger:
         begun: ids of tasks.
         ended: task and position of what was acknowledged.
         notes: signed checkpoints that somebody has kept outside the broker.
-        key: the verifier key of the checkpoints.
+        key: the first verifier key of the checkpoints; the log says which ones followed.
 
     """
 
@@ -46,10 +45,6 @@ class Ledger:
     ended: list[tuple[str, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     key: str = ""
-
-    def pinned(self) -> Sequence[Checkpoint]:
-        """Return the checkpoints that were kept."""
-        return [verify_note(note, VerifierKey.parse(self.key)) for note in self.notes]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -182,7 +177,10 @@ def _log(ledger: Ledger, facts: Facts) -> list[str]:
         return ["the log's positions have gaps"]
     if not ledger.key:
         return ["no checkpoint was kept"]
-    key = VerifierKey.parse(ledger.key)
-    history = [verify_note(note, key) for note in facts.notes]
-    report = verify_log(facts.entries, pinned=ledger.pinned(), history=history)
+    try:
+        # What lies beside the log was signed by the broker too, all of it.
+        notes = [*ledger.notes, *facts.notes]
+        report = verify_log(facts.entries, pinned=notes, key=VerifierKey.parse(ledger.key))
+    except CheckpointInvalid as problem:
+        return [f"a checkpoint: {problem}"]
     return [] if report.fault is None else [f"the log: {report.fault}"]

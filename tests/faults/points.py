@@ -35,6 +35,22 @@ class Point(Enum):
         return self.value.partition(":")[0]
 
 
+class KeyPoint(Enum):
+    """Where a process ends itself while it changes a key, in the order in which it does so."""
+
+    FILE_WRITTEN = "issuer: new key file durable, nothing committed"
+    HALF_WRITTEN = "issuer: rows written, event not"
+    BEFORE_COMMIT = "issuer: rows and events written, COMMIT not given"
+    AFTER_COMMIT = "issuer: committed, old key file still there"
+    OVERWRITTEN = "issuer: old key file overwritten, still there"
+    FILE_REMOVED = "issuer: old key file removed, not answered"
+
+    @property
+    def committed(self) -> bool:
+        """Whether the change is durable when the process ends here."""
+        return list(KeyPoint).index(self) >= list(KeyPoint).index(KeyPoint.AFTER_COMMIT)
+
+
 @dataclass(slots=True, kw_only=True)
 class Orders:
     """The orders in a folder that both sides know: to end at a point, or to let the store fail."""
@@ -43,7 +59,7 @@ class Orders:
     _given: int = 0
     _passes: dict[int, int] = field(default_factory=dict)
 
-    def give(self, point: Point, verb: str, *, passes: int) -> None:
+    def give(self, point: Point | KeyPoint, verb: str, *, passes: int) -> None:
         """Have a process end itself when it comes by a point for the n-th time from now on."""
         self._given += 1
         self._killed.unlink(missing_ok=True)
@@ -68,7 +84,7 @@ class Orders:
 
     # --- in the launched process -----------------------------------------------------------------------------------
 
-    def at(self, point: Point, verb: str) -> None:
+    def at(self, point: Point | KeyPoint, verb: str) -> None:
         """Come by a point; does not return when it is the ordered one for the n-th time."""
         order = self._read()
         if order is None or (order["point"], order["verb"]) != (point.name, verb):

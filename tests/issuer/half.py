@@ -2,7 +2,8 @@
 
 Usage: half.py ROLE REPORTS BEHAVIOUR --control-fd N [--config PATH].
 Behaviours: "well"; "stubborn" ends neither at SIGTERM nor with its parent; "misconfigured" leaves with 78; "hesitant"
-too, but a while after it closed its control socket; "dead-eared" closes that and goes on; "dies" ends at once.
+too, but a while after it closed its control socket; "dead-eared" closes that and goes on; "dies" ends at once;
+"painted" is well, and says what would turn a terminal upside down.
 """
 
 import argparse
@@ -49,11 +50,12 @@ def main() -> None:
 
     def told_to_end(*_: object) -> None:
         tell("told to end")
-        if arguments.behaviour == "well":
+        if arguments.behaviour in {"well", "painted"}:
             os._exit(0)
 
     signal.signal(signal.SIGTERM, told_to_end)
-    control.report_ready(f"the {arguments.role} is up")
+    colour = "\x1b[31m\u202e" if arguments.behaviour == "painted" else ""
+    control.report_ready(f"the {arguments.role} is {colour}up")
     asyncio.run(live(control, tell, stays=arguments.behaviour == "stubborn"))
 
 

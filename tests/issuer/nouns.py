@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from broker.audit.event import Opening
 from broker.credential.grant import Grant
 from broker.credential.revocation import Rule, RuleKind
+from broker.credential.ring import KeyState, KeyUse
 from broker.credential.token import Credential, Token
 from broker.errors import Reason, Refusal
 from broker.intent import MAX_INTEGER, Intent, Level, Resource
@@ -22,8 +23,11 @@ from broker.issuer.port import (
     Ended,
     EndTaskCall,
     ExchangeCall,
+    KeyList,
+    KeysChanged,
     KeySet,
     LiftCall,
+    ListedKey,
     Page,
     ReadCall,
     RefusedCall,
@@ -31,6 +35,7 @@ from broker.issuer.port import (
     RevocationPageCall,
     RevokeCall,
     Revoked,
+    RotateKeysCall,
     SignedCheckpoint,
     Snapshot,
     Start,
@@ -171,6 +176,33 @@ events = st.builds(
 )
 audit_pages = st.builds(AuditPage, page=pages, events=st.lists(events, max_size=3).map(tuple))
 
+uses = st.sampled_from(KeyUse)
+maybe_times = st.none() | times
+key_lists = st.builds(
+    KeyList,
+    keys=st.lists(
+        st.builds(
+            ListedKey,
+            kid=text,
+            use=uses,
+            state=st.sampled_from([KeyState.NEXT, KeyState.CURRENT, KeyState.RETIRED]),
+            algorithm=text,
+            published=maybe_times,
+            activated=maybe_times,
+            retired=maybe_times,
+            signs_from=maybe_times,
+            signs_until=maybe_times,
+            published_until=maybe_times,
+            verifier_key=text,
+            endorsement=text,
+        ),
+        max_size=3,
+    ).map(tuple),
+)
+keys_changed = st.builds(
+    KeysChanged, position=counts, at=times, use=uses, kid=text, replaced=text, following=text, signs_from=times
+)
+
 # Every verb: the port's method, its calls, its answers.
 VERBS: list[tuple[str, st.SearchStrategy[Any], st.SearchStrategy[Any]]] = [
     (
@@ -198,6 +230,19 @@ VERBS: list[tuple[str, st.SearchStrategy[Any], st.SearchStrategy[Any]]] = [
     ),
     ("lift", st.builds(LiftCall, context=contexts, revocation=ids, text=text), ended),
     ("key_set", st.builds(ReadCall, context=contexts), key_sets),
+    ("list_keys", st.builds(ReadCall, context=contexts), key_lists),
+    (
+        "rotate_keys",
+        st.builds(
+            RotateKeysCall,
+            context=contexts,
+            use=st.none() | uses,
+            emergency=text,
+            text=text,
+            request_id=st.just("") | ids,
+        ),
+        keys_changed,
+    ),
     ("checkpoint", st.builds(ReadCall, context=contexts), st.builds(SignedCheckpoint, note=text, size=counts)),
     ("authenticate", st.builds(ReadCall, context=contexts), times),
     (
@@ -228,7 +273,7 @@ VERBS: list[tuple[str, st.SearchStrategy[Any], st.SearchStrategy[Any]]] = [
 ]
 states = st.builds(State, size=counts, policy_digest=text, policy_problem=text, spiffe_id=text)
 refused_calls = st.builds(RefusedCall, context=contexts, operation=names, refusal=refusals)
-changes = st.builds(Change, size=counts, epoch=counts)
+changes = st.builds(Change, size=counts, epoch=counts, endings=counts)
 
 
 def a_context(number: int = 0) -> Context:

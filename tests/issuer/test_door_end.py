@@ -180,7 +180,7 @@ async def test_a_text_that_has_no_encoding_is_refused_here() -> None:
 async def test_a_failing_feed_ends_the_link_and_nothing_else() -> None:
     issuer = PortIssuer(answer=NOON)
     async with linked(issuer) as remote:
-        issuer.news.put_nowait(Change(size=1, epoch=1))
-        assert await anext(remote.changes()) == Change(size=1, epoch=1)
+        issuer.news.put_nowait(Change(size=1, epoch=1, endings=0))
+        assert await anext(remote.changes()) == Change(size=1, epoch=1, endings=0)
         issuer.news.put_nowait(None)
         await until(lambda: not remote.attached)

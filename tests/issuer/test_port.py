@@ -139,10 +139,10 @@ async def test_changes_come_and_what_piled_up_may_come_as_one() -> None:
     issuer = PortIssuer()
     async with linked(issuer) as remote:
         followed = [remote.changes(), remote.changes()]
-        issuer.news.put_nowait(Change(size=1, epoch=0))
-        assert [await anext(each) for each in followed] == [Change(size=1, epoch=0)] * 2
+        issuer.news.put_nowait(Change(size=1, epoch=0, endings=0))
+        assert [await anext(each) for each in followed] == [Change(size=1, epoch=0, endings=0)] * 2
         for size in range(2, 1000):
-            issuer.news.put_nowait(Change(size=size, epoch=0))
+            issuer.news.put_nowait(Change(size=size, epoch=0, endings=0))
         for each in followed:
             async with asyncio.timeout(20):
                 while (await anext(each)).size < 999:
@@ -154,7 +154,7 @@ async def test_changes_come_and_what_piled_up_may_come_as_one() -> None:
 async def test_changes_end_when_the_issuer_ends_them() -> None:
     issuer = PortIssuer()
     async with linked(issuer) as remote:
-        issuer.news.put_nowait(Change(size=1, epoch=0))
+        issuer.news.put_nowait(Change(size=1, epoch=0, endings=0))
         issuer.news.put_nowait(None)
         async with asyncio.timeout(20):
             assert len([change async for change in remote.changes()]) <= 1
@@ -238,7 +238,7 @@ async def test_following_without_a_link_waits_for_one() -> None:
         await asyncio.sleep(0)
     assert not following.done()
     issuer = PortIssuer()
-    issuer.news.put_nowait(Change(size=7, epoch=1))
+    issuer.news.put_nowait(Change(size=7, epoch=1, endings=0))
     ours, theirs = socket.socketpair()
 
     async def one() -> AsyncIterator[socket.socket]:
@@ -247,7 +247,7 @@ async def test_following_without_a_link_waits_for_one() -> None:
 
     serving = asyncio.create_task(serve_links(one(), issuer))
     await remote.attach(ours)
-    assert await following == Change(size=7, epoch=1)
+    assert await following == Change(size=7, epoch=1, endings=0)
     await remote.close()
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)

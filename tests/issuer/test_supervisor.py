@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from broker.supervisor.child import Backoff
+from broker.supervisor.child import MOST_AT_ONCE, Backoff, Child
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -114,6 +115,26 @@ def test_it_starts_both_joins_them_and_ends_the_door_before_the_issuer(tmp_path:
     assert [who for who, _, text in run.told if text == "told to end"] == ["door", "issuer"]
     started = [text for _, _, text in run.told if text.startswith("started")]
     assert started == ["started core=0,0 grpc=False config=/tmp/x.toml"] * 2
+
+
+def test_a_half_has_no_say_in_how_the_terminal_looks(tmp_path: Path) -> None:
+    with supervisor(tmp_path, door="painted") as run:
+        run.until_linked((1, 1))
+        assert run.process.stdout is not None
+        assert run.process.stdout.readline().startswith("broker: ready: the door is ?[31m?up; the issuer is up; ")
+        assert end(run)[0] == 0
+
+
+class Talkative:
+    """A control socket with always one more message."""
+
+    def recv(self, _: int) -> bytes:
+        return b"ask"
+
+
+def test_a_half_that_talks_on_is_heard_for_a_while_only() -> None:
+    child = Child(role="door", argv=[], control=cast(socket.socket, Talkative()))
+    assert len(child.messages(0.0)) == MOST_AT_ONCE
 
 
 @pytest.mark.parametrize("role", ["issuer", "door"])

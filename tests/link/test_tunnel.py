@@ -243,6 +243,38 @@ async def test_a_tunnel_with_a_fixed_identity_stays_with_it(door: Door, home: Tr
             assert await ask_again(channel) == "spiffe://example.org/agent"
 
 
+async def test_a_tunnel_that_follows_a_source_takes_up_what_is_new(
+    door: Door, home: TrustDomain, tmp_path: Path
+) -> None:
+    """A connection keeps its leaf: without a word from anybody it is dropped when leaf or bundle change."""
+    own = WorkloadApi(tmp_path / "own.sock")
+    own.give_svid(home.svid("/agent"), home)
+    own.start()
+    source = await IdentitySource.open(socket=own.socket, spiffe_id=None, hint=None, timeout=10)
+    try:
+        with tunnel_to(door.port, source) as following, tunnel_to(door.port, source, fixed=source.identity()) as fixed:
+            async with following.channel() as channel, fixed.channel() as kept:
+                await ask(kept)
+                first = door.seen[-1].leaf
+                await ask(channel)
+                assert door.seen[-1].leaf == first
+                own.give_svid(home.svid("/agent"), home)
+                await until(lambda: source.identity().thumbprint != fixed._identity.thumbprint)  # type: ignore[union-attr]
+                await until(lambda: following.connections == 0)
+                await ask_again(channel)
+                assert door.seen[-1].leaf != first
+                await ask(kept)
+                assert door.seen[-1].leaf == first, "a generation keeps its leaf, and its connection"
+                home.add_authority()  # the bundle alone
+                own.give_svid(home.svid("/agent"), home)
+                await until(lambda: following.connections == 0)
+                assert fixed.connections == 1
+        assert source._callbacks == [], "a tunnel that is closed is told nothing more"
+    finally:
+        await asyncio.to_thread(source.close)
+        await asyncio.to_thread(own.stop)
+
+
 async def test_zero_failed_calls_while_both_sides_rotate(agent: WorkloadApi, home: TrustDomain) -> None:
     agent.give_svid(home.svid("/broker"), home)
     source = await IdentitySource.open(socket=agent.socket, spiffe_id=None, hint=None, timeout=10)

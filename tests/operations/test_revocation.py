@@ -177,3 +177,32 @@ async def test_a_revocation_crossing_grants_leaves_none_alive(world: World) -> N
         given = {answer.grant.status_index for answer in answers if isinstance(answer, Credential)}
         assert given <= held(await world.revocations())
         await world.lift(revoked.revocation)
+
+
+async def test_the_feed_tells_endings_from_all_the_rest(world: World) -> None:
+    """What wakes the readers of revocations: nothing is missed, and a grant is none of it."""
+    changes = world.issuer.changes()
+
+    async def reached() -> int:
+        size = (await world.issuer.state()).size
+        async with asyncio.timeout(15):
+            while (change := await anext(changes)).size < size:
+                pass
+        return change.endings
+
+    credential = await world.granted()
+    before = await reached()
+    await world.granted()
+    assert await reached() == before
+    task = await world.begin()
+    assert await reached() == before
+    endings = [before]
+    await world.end(task.id)
+    endings.append(await reached())
+    await world.revoke("credential", credential.grant.credential_id)
+    endings.append(await reached())
+    made = await world.revoke("agent", WHOLESALE)  # which holds nothing
+    endings.append(await reached())
+    await world.lift(made.revocation)
+    endings.append(await reached())
+    assert endings == sorted(set(endings))

@@ -11,6 +11,7 @@ from typing import Any
 
 from broker.app.issuer import open_issuer
 from broker.credential.revocation import Rule, RuleKind
+from broker.credential.ring import KeyUse
 from broker.credential.token import Credential
 from broker.errors import Refusal
 from broker.intent import Intent, Resource
@@ -26,10 +27,12 @@ from broker.operations.calls import (
     ExchangeAnswer,
     ExchangeCall,
     LiftCall,
+    ReadCall,
     RevocationPage,
     RevocationPageCall,
     RevokeCall,
 )
+from broker.operations.key_calls import KeysChanged, ListedKey, RotateKeysCall
 from broker.settings import load
 from broker.svid.principal import Evidence, TrustBundles
 from broker.task import Task
@@ -115,6 +118,14 @@ class World:
 
     async def lift(self, revocation: str, who: str = SECURITY) -> Ended:
         return await self.issuer.lift(LiftCall(context=self.context(who), revocation=revocation))
+
+    async def list_keys(self, who: str = SECURITY) -> dict[tuple[str, str], ListedKey]:
+        """Return the keys by use and state; of several retired ones the oldest."""
+        found = await self.issuer.list_keys(ReadCall(context=self.context(who)))
+        return {(key.use.value, key.state.value): key for key in found.keys}
+
+    async def rotate(self, use: KeyUse | None = KeyUse.TOKENS, *, who: str = SECURITY, **fields: Any) -> KeysChanged:
+        return await self.issuer.rotate_keys(RotateKeysCall(context=self.context(who), use=use, **fields))
 
     async def revocations(self, who: str = ORDERS, cursor: str = "") -> RevocationPage:
         return await self.issuer.revocation_page(RevocationPageCall(context=self.context(who), cursor=cursor))

@@ -75,6 +75,8 @@ BAD_REQUESTS = {
     "Revoke": ("broker.v1.RevocationService", "revoke"),
     "LiftRevocation": ("broker.v1.RevocationService", "lift_revocation"),
     "GetKeySet": ("broker.v1.KeyService", "get_key_set"),
+    "ListKeys": ("broker.v1.KeyService", "list_keys"),
+    "RotateKeys": ("broker.v1.KeyService", "rotate_keys"),
     "GetCheckpoint": ("broker.v1.AuditService", "get_checkpoint"),
     "Check": ("grpc.health.v1.Health", "health"),
 }
@@ -95,6 +97,7 @@ EMPTY_INVALID = {
     "EndTask": "broker.v1.TaskService",
     "Revoke": "broker.v1.RevocationService",
     "LiftRevocation": "broker.v1.RevocationService",
+    "RotateKeys": "broker.v1.KeyService",
 }
 
 

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 import grpc
 import pytest
 
-from broker.issuer.port import AuditPage, AuditPageCall, Page
+from broker.errors import Reason, Refusal
+from broker.issuer.port import AuditPage, AuditPageCall, Page, RevocationPageCall
 from broker.svid.principal import Principal
 from broker.v1 import audit_pb2
 from tests.fakes.issuer import PAGE, FakeIssuer
 from tests.server.listener import audit, revocations
-from tests.server.world import World, open_world, settled, until
+from tests.server.world import World, open_world, settled, told, until
 
 AUDIT = "/broker.v1.AuditService/SubscribeAudit"
 
@@ -166,7 +167,7 @@ async def more_pages(world: World, than: int) -> None:
 async def test_a_busy_log_does_not_make_a_page_of_every_event() -> None:
     """Pages of one stream keep a distance: otherwise each commit would cost a page a subscriber."""
     async with open_world(heartbeat=3600, spacing=0.2) as world:
-        listener = revocations(world)
+        listener = audit(world, filter=audit_pb2.AuditFilter(kinds=["task.begun"]))
         await listener.hear()
         begun = time.monotonic()
         for _ in range(5):
@@ -174,8 +175,37 @@ async def test_a_busy_log_does_not_make_a_page_of_every_event() -> None:
             await world.issuer.append()
             await more_pages(world, pages)
         assert time.monotonic() - begun > 4 * 0.2
-        await world.issuer.add_revocation(1)
-        assert (await listener.news()).revoked
+
+
+async def test_revocations_sleep_while_nothing_ends() -> None:
+    """Most of what is committed are grants: they cost a reader of revocations no page, and it misses nothing."""
+    async with open_world(heartbeat=3600) as world:
+        listener, log = revocations(world), audit(world)
+        start = (await listener.hear()).to_position
+        await log.hear()
+        for _ in range(20):
+            await world.issuer.append()
+            assert (await log.news()).events  # the control: whoever reads the log is woken each time
+        assert len([call for call in world.issuer.calls if isinstance(call, RevocationPageCall)]) == 1
+        await world.issuer.add_revocation(7)
+        expected = start
+        while True:
+            heard = await listener.hear()
+            assert heard.from_position == expected
+            expected = heard.to_position
+            if heard.revoked:
+                break
+        assert expected == len(world.issuer.log)
+
+
+async def test_revocations_wake_when_rights_may_have_ended() -> None:
+    async with open_world(heartbeat=3600) as world:
+        listener = revocations(world)
+        await listener.hear()
+        world.issuer.refusal = Refusal(Reason.STREAM_REFUSED)
+        await world.issuer.append()
+        await world.issuer.change_authority()
+        assert told(await listener.end()).reason == "STREAM_REFUSED"
 
 
 async def test_a_gap_in_what_the_issuer_gives_is_shown_and_not_covered_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +220,7 @@ async def test_a_gap_in_what_the_issuer_gives_is_shown_and_not_covered_up(monkey
         listener = revocations(world)
         await listener.hear()
         await world.issuer.append()
+        await world.issuer.change_authority()
         await until(lambda: world.issuer.pages >= 2)  # a page without news, which is held back
         await world.issuer.append()
         await world.issuer.add_revocation(1)

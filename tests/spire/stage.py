@@ -65,7 +65,7 @@ class Stage:
         self.spire.entry(spiffe_id, path=interpreter, federates_with=others)
         return interpreter
 
-    async def workload(self, spiffe_id: str) -> Workload:
+    async def workload(self, spiffe_id: str, program: str = "workload.py", *arguments: str) -> Workload:
         """Return the running workload of this SPIFFE ID."""
         if spiffe_id not in self._workloads:
             domain = spiffe_id.removeprefix("spiffe://").partition("/")[0]
@@ -73,10 +73,10 @@ class Stage:
                 "SPIFFE_ENDPOINT_SOCKET": self.spire.workload_socket(domain),
                 "BROKER_ADDRESS": f"127.0.0.1:{self.port}",
                 "BROKER_ID": BROKER,
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": f"{ROOT}:{ROOT / 'examples/support-desk'}",
             }
             process = await asyncio.create_subprocess_exec(
-                self.interpreter(spiffe_id), str(ROOT / "tests/spire/workload.py"),
+                self.interpreter(spiffe_id), str(ROOT / "tests/spire" / program), *arguments,
                 stdin=PIPE, stdout=PIPE, env=environment, limit=2**24,
             )  # fmt: skip
             self.stack.push_async_callback(_end, process)
@@ -84,6 +84,16 @@ class Stage:
             await workload.answer(within=60)
             self._workloads[spiffe_id] = workload
         return self._workloads[spiffe_id]
+
+    async def service(self, port: int) -> Workload:
+        """Return the orders service, started on a port when it does not run."""
+        return await self.workload(ORDERS, "service.py", str(port))
+
+    async def kill_service(self) -> None:
+        """End the service at once."""
+        process = self._workloads.pop(ORDERS).process
+        process.kill()
+        await process.wait()
 
     async def as_(self, spiffe_id: str, request: dict[str, Any], *, within: float = 30.0) -> dict[str, Any]:
         """Have somebody do something."""

@@ -7,10 +7,13 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from broker.client import RefusedError, Session, Unreachable, connect
+import grpc
+
+from broker.client import Ask, BrokerError, RefusedError, Session, Unreachable, connect
 from broker.credential.revocation import RuleKind
 from broker.errors import Reason
 
@@ -38,6 +41,95 @@ async def exchange_for(session: Session, ask: dict[str, Any]) -> dict[str, Any]:
             failed.append(repr(problem))
         await asyncio.sleep(0.02)
     return {"done": done, "failed": failed, "thumbprints": sorted(thumbprints)}
+
+
+@dataclass(kw_only=True)
+class Calling:
+    """Calls of a service that go on in the background, each with a credential for itself."""
+
+    done: int = 0
+    failed: list[str] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def run(self, session: Session, service: str, address: str) -> None:
+        """Call without end."""
+        from orders.v1 import orders_pb2, orders_pb2_grpc  # noqa: PLC0415 - only who calls a service has it
+
+        ask = Ask(action="order.read", resource=("order", "1234"), purpose="customer-support")
+        channel = session.channel(service, address, intents={"/orders.v1.OrdersService/GetOrder": lambda _: ask})
+        stub = orders_pb2_grpc.OrdersServiceStub(channel)
+        while True:
+            try:
+                await stub.GetOrder(orders_pb2.GetOrderRequest(order_id="1234"))
+            except (BrokerError, grpc.aio.AioRpcError) as problem:
+                self.failed.append(repr(problem))
+                await asyncio.sleep(0.05)
+            else:
+                self.done += 1
+
+
+CALLING = Calling()
+
+
+async def begin_calls(session: Session, ask: dict[str, Any]) -> dict[str, Any]:
+    """Begin to call a service, several calls at once."""
+    CALLING.tasks += [
+        asyncio.create_task(CALLING.run(session, ask["service"], ask["address"])) for _ in range(ask["at_once"])
+    ]
+    return {}
+
+
+async def count(session: Session, ask: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """Say how many calls went well."""
+    return {"done": CALLING.done}
+
+
+async def calls(session: Session, ask: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """Say how the calls go; forget how they failed until now."""
+    failed, CALLING.failed = CALLING.failed, []
+    return {"done": CALLING.done, "failed": failed, "ended": [str(task) for task in CALLING.tasks if task.done()]}
+
+
+async def end_calls(session: Session, ask: dict[str, Any]) -> dict[str, Any]:
+    """Call no more."""
+    for task in CALLING.tasks:
+        task.cancel()
+    await asyncio.gather(*CALLING.tasks, return_exceptions=True)
+    CALLING.tasks.clear()
+    return await calls(session, ask)
+
+
+@dataclass(kw_only=True)
+class Held:
+    """A credential, and what calls with it."""
+
+    stub: Any = None
+    metadata: Any = ()
+
+
+HELD = Held()
+
+
+async def hold(session: Session, ask: dict[str, Any]) -> dict[str, Any]:
+    """Get a credential and keep it for `use`."""
+    from orders.v1 import orders_pb2_grpc  # noqa: PLC0415 - as above
+
+    address = ask.pop("address")
+    credential = await session.exchange(**_intent(ask))
+    HELD.metadata = credential.metadata()
+    HELD.stub = orders_pb2_grpc.OrdersServiceStub(session.channel(ask["audience"], address, credential=credential))
+    return {"credential": credential.id}
+
+
+async def use(session: Session, ask: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """Call with the credential that is held."""
+    from orders.v1 import orders_pb2  # noqa: PLC0415 - as above
+
+    try:
+        request = orders_pb2.GetOrderRequest(order_id="1234")
+        return {"article": (await HELD.stub.GetOrder(request, metadata=HELD.metadata)).article}
+    except grpc.aio.AioRpcError as problem:
+        return {"unreachable": f"{problem.code()}: {problem.details()}"}
 
 
 async def begin_task(session: Session, ask: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +174,23 @@ async def revocations(session: Session, ask: dict[str, Any]) -> dict[str, Any]:
 
 
 VERBS = {
-    verb.__name__: verb for verb in (exchange, exchange_for, begin_task, end_task, revoke, lift, audit, revocations)
+    verb.__name__: verb
+    for verb in (
+        exchange,
+        exchange_for,
+        begin_calls,
+        count,
+        calls,
+        end_calls,
+        hold,
+        use,
+        begin_task,
+        end_task,
+        revoke,
+        lift,
+        audit,
+        revocations,
+    )
 }
 
 

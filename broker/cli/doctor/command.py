@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from broker.cli.doctor import configured, identity, keys, places, policy, serving, store
+from broker.cli.doctor import configured, identity, keys, places, policy, serving, store, users
 from broker.cli.doctor.finding import Finding, Level, problem, run_checks
 from broker.cli.doctor.setup import Setup
 from broker.settings import ConfigurationProblem, config_path, load
@@ -23,6 +23,7 @@ PROBLEMS: Final = 1
 UNUSABLE: Final = 78
 CHECKS: Final = (
     *configured.CHECKS,
+    *users.CHECKS,
     *places.CHECKS,
     *store.CHECKS,
     *keys.CHECKS,

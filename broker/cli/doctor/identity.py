@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from broker.cli.doctor.finding import Check, Finding, ok, problem, warning
+from broker.cli.doctor.finding import Check, Finding, Level, ok, problem, warning
 from broker.cli.doctor.policy import trust_domains
 from broker.cli.doctor.setup import Setup
 from broker.cli.doctor.workload import Given, NotGiven, Offer
@@ -52,52 +52,74 @@ def workload_socket(setup: Setup) -> Finding:
 
 def workload_api(setup: Setup) -> Finding:
     """The SPIRE agent answers."""
-    answer = setup.workload
-    if isinstance(answer, NotGiven) and not answer.denied:
-        return problem(
-            f"the SPIRE agent does not answer: {answer.detail}",
-            why=_NOBODY,
-            fix=f"spire-agent healthcheck -socketPath {setup.workload_socket.removeprefix(_UNIX)}",
-        )
+    for _, _, answer in setup.workloads:
+        if isinstance(answer, NotGiven) and not answer.denied:
+            return problem(
+                f"the SPIRE agent does not answer: {answer.detail}",
+                why=_NOBODY,
+                fix=f"spire-agent healthcheck -socketPath {setup.workload_socket.removeprefix(_UNIX)}",
+            )
     return ok("the SPIRE agent answers")
 
 
 def workload_entry(setup: Setup) -> Finding:
-    """SPIRE has an entry for this process."""
-    answer = setup.workload
-    if isinstance(answer, NotGiven) or not answer.offers:
+    """SPIRE has an entry for this process, or for each half's user."""
+    given = []
+    for name, uid, answer in setup.workloads:
+        if isinstance(answer, NotGiven) or not answer.offers:
+            return _no_entry(setup, name, uid)
+        given.append(f"{name} {len(answer.offers)} SVID{'s' if len(answer.offers) > 1 else ''}")
+    return ok(f"SPIRE gives {' and '.join(given)}")
+
+
+def _no_entry(setup: Setup, name: str, uid: int) -> Finding:
+    if len(setup.workloads) > 1:
         return problem(
-            "SPIRE has no entry for this process (PERMISSION_DENIED)",
-            why=_NOBODY + " The agent judges `broker doctor` by its own user and path.",
-            fix=f"spire-server entry create -spiffeID {setup.own_id} -parentID <the agent's SPIFFE ID> "
-            f"-selector unix:uid:{setup.uid}; when there is one, run `broker doctor` as the user that it names.",
+            f"SPIRE has no entry for {name}, user {uid} (PERMISSION_DENIED)",
+            why="Issuer and door each take the broker's SVID and the trust bundles from SPIRE; neither starts without.",
+            fix=f"{_create(setup, uid)}: one entry for each half's user, both of the same SPIFFE ID.",
         )
-    return ok(f"SPIRE gives this process {len(answer.offers)} SVID{'s' if len(answer.offers) > 1 else ''}")
+    return problem(
+        "SPIRE has no entry for this process (PERMISSION_DENIED)",
+        why=_NOBODY + " The agent judges `broker doctor` by its own user and path.",
+        fix=f"{_create(setup, uid)}; when there is one, run `broker doctor` as the user that it names.",
+    )
+
+
+def _create(setup: Setup, uid: int) -> str:
+    return (
+        f"spire-server entry create -spiffeID {setup.own_id} -parentID <the agent's SPIFFE ID> -selector unix:uid:{uid}"
+    )
 
 
 def svid_choice(setup: Setup) -> Finding:
     """The broker's own SVID is among those given, once, and no other is."""
-    given, own = _given(setup), setup.own_id
+    found = [_choice(setup, name, uid, answer) for name, uid, answer in setup.workloads if isinstance(answer, Given)]
+    return next((each for each in found if each.level is not Level.OK), found[-1])
+
+
+def _choice(setup: Setup, name: str, uid: int, given: Given) -> Finding:
+    own = setup.own_id
     names = ", ".join(offer.spiffe_id for offer in given.offers)
     matching = given.own(str(own))
     if not matching:
-        return _not_ours(setup, given, names)
+        return _not_ours(setup, uid, given, names)
     if len(matching) > 1:
         return problem(
-            f"SPIRE gives this process {len(matching)} SVIDs of {own}",
+            f"SPIRE gives {name} {len(matching)} SVIDs of {own}",
             why="Nothing says which one is meant, so the broker does not start.",
             fix=f"spire-server entry show -spiffeID {own}, then spire-server entry delete -entryID <one of them>",
         )
     if len(given.offers) > 1:
         return warning(
-            f"this process has several SVIDs: {names}",
+            f"{name} has several SVIDs: {names}",
             why="The broker takes its own by name. But whoever matches these selectors can be each of them.",
-            fix=f"spire-server entry show -selector unix:uid:{setup.uid}, and give each workload selectors of its own.",
+            fix=f"spire-server entry show -selector unix:uid:{uid}, and give each workload selectors of its own.",
         )
     return ok(f"SPIRE gives {own}, and nothing else")
 
 
-def _not_ours(setup: Setup, given: Given, names: str) -> Finding:
+def _not_ours(setup: Setup, uid: int, given: Given, names: str) -> Finding:
     own = setup.own_id
     domains = {offer.spiffe_id.removeprefix("spiffe://").partition("/")[0] for offer in given.offers}
     if own.trust_domain not in domains:
@@ -110,8 +132,7 @@ def _not_ours(setup: Setup, given: Given, names: str) -> Finding:
     return problem(
         f"SPIRE gives {names}, not {own}",
         why=_NOBODY,
-        fix=f"spire-server entry create -spiffeID {own} -parentID <the agent's SPIFFE ID> "
-        f"-selector unix:uid:{setup.uid}, or set [broker] spiffe_id to what is given.",
+        fix=f"{_create(setup, uid)}, or set [broker] spiffe_id to what is given.",
     )
 
 
@@ -248,7 +269,7 @@ def _examined(setup: Setup) -> UnverifiedSvid:
 
 CHECKS: Final = (
     Check(id="workload-socket", look=workload_socket, above=("config",)),
-    Check(id="workload-api", look=workload_api, above=("workload-socket",)),
+    Check(id="workload-api", look=workload_api, above=("workload-socket", "issuer-reach", "door-reach")),
     Check(id="workload-entry", look=workload_entry, above=("workload-api",)),
     Check(id="svid-choice", look=svid_choice, above=("workload-entry",)),
     Check(id="svid-form", look=svid_form, above=("svid-choice",)),

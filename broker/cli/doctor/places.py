@@ -23,7 +23,7 @@ def own(path: Path, found: os.stat_result, uid: int) -> Finding | None:
     if found.st_uid == uid:
         return None
     return problem(
-        f"{path} belongs to user {found.st_uid}; this is user {uid}",
+        f"{path} belongs to user {found.st_uid}, not to user {uid}",
         why="The broker uses only what is its own.",
         fix=f"Run `broker doctor` as the broker's user, or: chown {uid} {quoted(path)}",
     )

@@ -11,6 +11,8 @@ from broker.cli.doctor.running import Absent, Alive, Silent
 from broker.cli.doctor.setup import WAIT_SECONDS, Setup
 from broker.cli.doctor.store import lock_holder
 from broker.policy.bundle import BundleProblem
+from broker.supervisor import Users
+from broker.supervisor.reach import port_for_root
 
 _ABSENT: Final = "no broker runs on this configuration"
 _CLOSED: Final = "Agents and services cannot connect."
@@ -36,6 +38,8 @@ def port(setup: Setup) -> Finding:
     family, _, _, _, where = found[0]
     if isinstance(setup.broker, Alive):
         return _listens(setup, family, where)
+    if isinstance(setup.users, Users) and port_for_root(setup.settings):
+        return _unbindable(address, number, PermissionError(errno.EACCES, ""))
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC binds; a port that only lingers is free
         try:
@@ -170,15 +174,26 @@ def separation(setup: Setup) -> Finding:
             why="Whoever captures the process that parses strangers' bytes holds the signing keys and the store.",
             fix=f"broker serve --config {quoted(setup.config)} (without --embedded); for a trial, --accept separation.",
         )
-    user = Path(f"/proc/{issuer}").stat().st_uid
+    return _apart(setup, broker, issuer)
+
+
+def _apart(setup: Setup, broker: Alive, issuer: int) -> Finding:
+    user, users = Path(f"/proc/{issuer}").stat().st_uid, setup.users
+    runs = f"the issuer runs as user {user}, the door as user {broker.uid}"
+    if isinstance(users, Users) and (user, broker.uid) != (users.issuer.uid, users.door.uid):
+        return problem(
+            f"{runs}; the configuration names {users.issuer} and {users.door}",
+            why="The configuration was changed after the broker had started.",
+            fix=_restart(setup),
+        )
     if user == broker.uid:
         return warning(
             f"issuer and door are processes {issuer} and {broker.door}, both of user {user}",
             why="One user's processes can read each other's files: the separation is not enforced.",
-            fix="Let the halves run as two users, with [issuer] user and [door] user, where the broker knows these "
-            "settings; else --accept separation.",
+            fix="Set [issuer] user and [door] user to two users, and start the broker as root; else "
+            "--accept separation.",
         )
-    return ok(f"the issuer runs as user {user}, the door as user {broker.uid}")
+    return ok(runs)
 
 
 def _restart(setup: Setup) -> str:

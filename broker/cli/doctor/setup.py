@@ -7,11 +7,12 @@ from pathlib import Path
 
 from broker.cli.doctor.running import Absent, Alive, Silent, find_broker
 from broker.cli.doctor.stored import Stored, read_store
-from broker.cli.doctor.workload import Given, NotGiven, fetch
+from broker.cli.doctor.workload import Given, NotGiven, fetch, fetch_as
 from broker.policy.bundle import BundleProblem, compile_bundle
 from broker.policy.compiled import CompiledPolicy
 from broker.policy.source import read_directory
 from broker.settings import Settings
+from broker.supervisor import UserProblem, Users, find_users
 from broker.svid.spiffe_id import SpiffeId
 
 WAIT_SECONDS = 3.0
@@ -53,6 +54,27 @@ class Setup:
         """Where the SPIRE agent is to answer; empty when nothing says so."""
         return self.settings.workload_api.socket or self._socket
 
+    @property
+    def environment_socket(self) -> str:
+        """SPIFFE_ENDPOINT_SOCKET; empty when it is not set."""
+        return self._socket
+
+    @cached_property
+    def users(self) -> Users | UserProblem | None:
+        """Whom the halves run as, or why they cannot; None when they run as whoever starts them."""
+        issuer, door = self.settings.issuer.user, self.settings.door.user
+        if issuer is None or door is None:
+            return None
+        try:
+            return find_users(issuer, door)
+        except UserProblem as found:
+            return found
+
+    @property
+    def issuer_uid(self) -> int:
+        """The user whose keys and store are."""
+        return self.users.issuer.uid if isinstance(self.users, Users) else self.uid
+
     @cached_property
     def broker(self) -> Alive | Silent | Absent:
         """The broker that runs on this configuration, as far as its admin socket tells."""
@@ -74,6 +96,15 @@ class Setup:
             return found
 
     @cached_property
+    def workloads(self) -> tuple[tuple[str, int, Given | NotGiven], ...]:
+        """What the SPIRE agent gives to whom: a name, the user, the answer. To both halves, where root asks as them."""
+        socket, users = self.workload_socket, self.users
+        if self.uid or not isinstance(users, Users):
+            return (("this process", self.uid, fetch(socket, WAIT_SECONDS)),)
+        halves = (("the issuer", users.issuer), ("the door", users.door))
+        return tuple((name, user.uid, fetch_as(user, socket, WAIT_SECONDS)) for name, user in halves)
+
+    @property
     def workload(self) -> Given | NotGiven:
-        """What the SPIRE agent gives to this process."""
-        return fetch(self.workload_socket, WAIT_SECONDS)
+        """What the SPIRE agent gives to whoever shows it to callers: the door."""
+        return self.workloads[-1][2]

@@ -29,7 +29,7 @@ def store_file(setup: Setup) -> Finding:
             fix="Set [store] url to the file itself.",
         )
     narrow = private(path, found, 0o600, "It holds every grant, and the personal values behind the audit log.")
-    return own(path, found, setup.uid) or narrow or ok(f"{path} is this user's alone")
+    return own(path, found, setup.issuer_uid) or narrow or ok(f"{path} is the broker's alone")
 
 
 def lock_holder(database: Path) -> int | None:
@@ -82,7 +82,7 @@ def store_content(setup: Setup) -> Finding:
 
 
 CHECKS: Final = (
-    Check(id="store-file", look=store_file, above=("config",)),
+    Check(id="store-file", look=store_file, above=("users",)),
     Check(id="store-lock", look=store_lock, above=("store-file",)),
     Check(id="store-content", look=store_content, above=("store-file",)),
 )

@@ -6,10 +6,24 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from broker.store.interface import StoreUnavailable
-from broker.store.sqlite import log, schema
+from broker.store.sqlite import log, rows, schema
 from broker.store.sqlite.offline import connect_read_only
+
+# The schema from which on checkpoint keys stand in the store too.
+_WITH_USES: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownKey:
+    """A key by the store: what it signs ("token", "checkpoint"), its state, and since when it has that, UTC."""
+
+    kid: str
+    use: str
+    state: str
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +34,7 @@ class Stored:
         log_id: id of the log.
         size: events in it.
         newest: time of the newest event, UTC; None when it says none.
-        keys: kids of the keys that sign now or next.
+        keys: every key that there ever was, the removed ones too.
         note: the newest checkpoint; empty before the first.
 
     """
@@ -28,8 +42,12 @@ class Stored:
     log_id: str
     size: int
     newest: datetime | None
-    keys: tuple[str, ...]
+    keys: tuple[KnownKey, ...]
     note: str
+
+    def keys_of(self, use: str, *states: str) -> tuple[KnownKey, ...]:
+        """Return the keys of one use in these states."""
+        return tuple(key for key in self.keys if key.use == use and key.state in states)
 
 
 def read_store(path: Path) -> Stored | None:
@@ -61,12 +79,16 @@ def _read(connection: sqlite3.Connection) -> Stored:
     tail = log.verify_tail(connection, None)
     event = connection.execute("SELECT content FROM event ORDER BY position DESC LIMIT 1").fetchone()
     note = connection.execute("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
-    keys = connection.execute("SELECT kid FROM key_ring WHERE state IN ('current', 'next') ORDER BY state").fetchall()
+    use = "use" if version >= _WITH_USES else "'token'"
+    keys = connection.execute(f"SELECT kid, {use}, state, since FROM key_ring ORDER BY since, kid").fetchall()  # noqa: S608
     return Stored(
         log_id=str(row[0]),
         size=tail.size,
         newest=_time_of(event[0]) if event else None,
-        keys=tuple(str(kid) for (kid,) in keys),
+        keys=tuple(
+            KnownKey(kid=str(kid), use=str(use), state=str(state), since=rows.to_time(int(since)))
+            for kid, use, state, since in keys
+        ),
         note=str(note[0]) if note else "",
     )
 

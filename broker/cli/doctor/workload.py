@@ -3,18 +3,26 @@
 `link.source` waits, retries and chooses, as a broker must; a doctor asks once and wants to see everything.
 """
 
+import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 import grpc
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from spiffe import TrustDomain, X509Bundle, X509Svid
 from spiffe._proto import workload_pb2, workload_pb2_grpc
 from spiffe.errors import PySpiffeError
 
+from broker.supervisor.reach import becoming, last_line
+from broker.supervisor.user import User
 from broker.svid.principal import TrustBundles
 
+_ASK: Final = "from broker.cli.doctor.workload import tell; tell()"
 _METADATA = (("workload.spiffe.io", "true"),)
 
 
@@ -71,6 +79,60 @@ def fetch(socket: str, seconds: float) -> Given | NotGiven:
             )
         finally:
             call.cancel()
+
+
+def fetch_as(user: User, socket: str, seconds: float) -> Given | NotGiven:
+    """Ask the Workload API once as another user, which only root can; the private key stays in that process.
+
+    Args:
+        user: who asks.
+        socket: unix:/path.
+        seconds: to wait for the answer.
+
+    """
+    run = subprocess.run(
+        [*becoming(user), sys.executable, "-P", "-c", _ASK, socket, str(seconds)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.returncode:
+        return NotGiven(denied=False, detail=f"user {user} cannot ask: {last_line(run.stderr)}")
+    said = json.loads(run.stdout)
+    if "detail" in said:
+        return NotGiven(**said)
+    authorities = {
+        domain: tuple(x509.load_pem_x509_certificates(text.encode())) if text else ()
+        for domain, text in said["authorities"].items()
+    }
+    offers = (offer | {"leaf": offer["leaf"].encode(), "chain": offer["chain"].encode()} for offer in said["offers"])
+    return Given(
+        offers=tuple(Offer(**offer) for offer in offers),
+        bundles=TrustBundles(authorities=MappingProxyType(authorities), epoch=1),
+    )
+
+
+def tell() -> None:
+    """Ask, and print the answer for `fetch_as`."""
+    answer = fetch(sys.argv[1], float(sys.argv[2]))
+    match answer:
+        case NotGiven():
+            said: dict[str, object] = {"denied": answer.denied, "detail": answer.detail}
+        case Given():
+            shown = [
+                {"spiffe_id": each.spiffe_id, "hint": each.hint, "leaf": each.leaf.decode(),
+                 "chain": each.chain.decode(), "defect": each.defect}
+                for each in answer.offers
+            ]  # fmt: skip
+            pem = serialization.Encoding.PEM
+            said = {
+                "offers": shown,
+                "authorities": {
+                    domain: "".join(each.public_bytes(pem).decode() for each in authorities)
+                    for domain, authorities in answer.bundles.authorities.items()
+                },
+            }
+    json.dump(said, sys.stdout)
 
 
 def _given(answer: workload_pb2.X509SVIDResponse) -> Given:

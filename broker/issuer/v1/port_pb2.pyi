@@ -88,6 +88,58 @@ RULE_KIND_POLICY: RuleKind.ValueType  # 5
 """A policy's id."""
 Global___RuleKind: _TypeAlias = RuleKind  # noqa: Y015
 
+class _KeyUse:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyUse.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_USE_UNSPECIFIED: _KeyUse.ValueType  # 0
+    """Nothing said."""
+    KEY_USE_TOKENS: _KeyUse.ValueType  # 1
+    """Tokens."""
+    KEY_USE_CHECKPOINTS: _KeyUse.ValueType  # 2
+    """Checkpoints of the log."""
+
+class KeyUse(_KeyUse, metaclass=_KeyUseEnumTypeWrapper):
+    """What a key signs."""
+
+KEY_USE_UNSPECIFIED: KeyUse.ValueType  # 0
+"""Nothing said."""
+KEY_USE_TOKENS: KeyUse.ValueType  # 1
+"""Tokens."""
+KEY_USE_CHECKPOINTS: KeyUse.ValueType  # 2
+"""Checkpoints of the log."""
+Global___KeyUse: _TypeAlias = KeyUse  # noqa: Y015
+
+class _KeyState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_STATE_UNSPECIFIED: _KeyState.ValueType  # 0
+    """Nothing said."""
+    KEY_STATE_NEXT: _KeyState.ValueType  # 1
+    """Published, and does not sign yet."""
+    KEY_STATE_CURRENT: _KeyState.ValueType  # 2
+    """Signs."""
+    KEY_STATE_RETIRED: _KeyState.ValueType  # 3
+    """Signs no more."""
+
+class KeyState(_KeyState, metaclass=_KeyStateEnumTypeWrapper):
+    """Where a key stands."""
+
+KEY_STATE_UNSPECIFIED: KeyState.ValueType  # 0
+"""Nothing said."""
+KEY_STATE_NEXT: KeyState.ValueType  # 1
+"""Published, and does not sign yet."""
+KEY_STATE_CURRENT: KeyState.ValueType  # 2
+"""Signs."""
+KEY_STATE_RETIRED: KeyState.ValueType  # 3
+"""Signs no more."""
+Global___KeyState: _TypeAlias = KeyState  # noqa: Y015
+
 class _Start:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -156,6 +208,8 @@ class Frame(_message.Message):
     READ_AUDIT_FIELD_NUMBER: _builtins.int
     WATCH_FIELD_NUMBER: _builtins.int
     READ_STATE_FIELD_NUMBER: _builtins.int
+    LIST_KEYS_FIELD_NUMBER: _builtins.int
+    ROTATE_KEYS_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     EXCHANGED_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
@@ -168,6 +222,8 @@ class Frame(_message.Message):
     AUDIT_PAGE_FIELD_NUMBER: _builtins.int
     CHANGED_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    KEYS_CHANGED_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """The door's number of a call, unique among those in flight; its answer carries the same."""
     @_builtins.property
@@ -223,6 +279,14 @@ class Frame(_message.Message):
         """Call: what the issuer stands on. Answer: state."""
 
     @_builtins.property
+    def list_keys(self) -> Global___ReadCall:
+        """Call: the keys with their states and times. Answer: keys."""
+
+    @_builtins.property
+    def rotate_keys(self) -> Global___RotateKeysCall:
+        """Call: change the keys. Answer: keys_changed."""
+
+    @_builtins.property
     def refused(self) -> Global___Refusal:
         """Answer to any call: refused as a whole."""
 
@@ -270,6 +334,14 @@ class Frame(_message.Message):
     def state(self) -> Global___State:
         """Answer to read_state."""
 
+    @_builtins.property
+    def keys(self) -> Global___KeyList:
+        """Answer to list_keys."""
+
+    @_builtins.property
+    def keys_changed(self) -> Global___KeysChanged:
+        """Answer to rotate_keys."""
+
     def __init__(
         self,
         *,
@@ -287,6 +359,8 @@ class Frame(_message.Message):
         read_audit: Global___AuditPageCall | None = ...,
         watch: Global___WatchCall | None = ...,
         read_state: Global___StateCall | None = ...,
+        list_keys: Global___ReadCall | None = ...,
+        rotate_keys: Global___RotateKeysCall | None = ...,
         refused: Global___Refusal | None = ...,
         exchanged: Global___ExchangeAnswers | None = ...,
         task: Global___Task | None = ...,
@@ -299,12 +373,14 @@ class Frame(_message.Message):
         audit_page: Global___AuditPage | None = ...,
         changed: Global___Change | None = ...,
         state: Global___State | None = ...,
+        keys: Global___KeyList | None = ...,
+        keys_changed: Global___KeysChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "key_set", b"key_set", "lift", b"lift", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "state", b"state", "task", b"task", "watch", b"watch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "list_keys", b"list_keys", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "key_set", b"key_set", "lift", b"lift", "number", b"number", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "state", b"state", "task", b"task", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "list_keys", b"list_keys", "number", b"number", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["exchange", "begin_task", "end_task", "revoke", "lift", "read_key_set", "read_checkpoint", "refuse", "authenticate", "read_revocations", "read_audit", "watch", "read_state", "refused", "exchanged", "task", "ended", "key_set", "checkpoint", "recorded", "authenticated", "revocation_page", "audit_page", "changed", "state"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["exchange", "begin_task", "end_task", "revoke", "lift", "read_key_set", "read_checkpoint", "refuse", "authenticate", "read_revocations", "read_audit", "watch", "read_state", "list_keys", "rotate_keys", "refused", "exchanged", "task", "ended", "key_set", "checkpoint", "recorded", "authenticated", "revocation_page", "audit_page", "changed", "state", "keys", "keys_changed"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -718,6 +794,46 @@ class LiftCall(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LiftCall: _TypeAlias = LiftCall  # noqa: Y015
+
+@_typing.final
+class RotateKeysCall(_message.Message):
+    """A change of the keys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
+    EMERGENCY_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    use: Global___KeyUse.ValueType
+    """Whose next key is to follow; unspecified in an emergency."""
+    emergency: _builtins.str
+    """The kid of the key that is to count no more, or empty."""
+    text: _builtins.str
+    """Why, in words."""
+    request_id: _builtins.str
+    """The caller's own id of the request, or empty."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        use: Global___KeyUse.ValueType = ...,
+        emergency: _builtins.str = ...,
+        text: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "emergency", b"emergency", "request_id", b"request_id", "text", b"text", "use", b"use"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateKeysCall: _TypeAlias = RotateKeysCall  # noqa: Y015
 
 @_typing.final
 class ReadCall(_message.Message):
@@ -1232,6 +1348,165 @@ class KeySet(_message.Message):
 Global___KeySet: _TypeAlias = KeySet  # noqa: Y015
 
 @_typing.final
+class ListedKey(_message.Message):
+    """A key that was not removed. Times are absent where they do not apply."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KID_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    PUBLISHED_US_FIELD_NUMBER: _builtins.int
+    ACTIVATED_US_FIELD_NUMBER: _builtins.int
+    RETIRED_US_FIELD_NUMBER: _builtins.int
+    SIGNS_FROM_US_FIELD_NUMBER: _builtins.int
+    SIGNS_UNTIL_US_FIELD_NUMBER: _builtins.int
+    PUBLISHED_UNTIL_US_FIELD_NUMBER: _builtins.int
+    VERIFIER_KEY_FIELD_NUMBER: _builtins.int
+    ENDORSEMENT_FIELD_NUMBER: _builtins.int
+    kid: _builtins.str
+    """RFC 7638 thumbprint."""
+    use: Global___KeyUse.ValueType
+    """What it signs."""
+    state: Global___KeyState.ValueType
+    """Where it stands."""
+    algorithm: _builtins.str
+    """"ES256" or "Ed25519"."""
+    published_us: _builtins.int
+    """When it was first published."""
+    activated_us: _builtins.int
+    """When it began to sign."""
+    retired_us: _builtins.int
+    """When it ceased to."""
+    signs_from_us: _builtins.int
+    """When it may sign at the earliest."""
+    signs_until_us: _builtins.int
+    """When another follows by itself."""
+    published_until_us: _builtins.int
+    """When it is removed."""
+    verifier_key: _builtins.str
+    """Verifier key of a checkpoint key, or empty."""
+    endorsement: _builtins.str
+    """Signed note that introduced a checkpoint key, or empty."""
+    def __init__(
+        self,
+        *,
+        kid: _builtins.str = ...,
+        use: Global___KeyUse.ValueType = ...,
+        state: Global___KeyState.ValueType = ...,
+        algorithm: _builtins.str = ...,
+        published_us: _builtins.int | None = ...,
+        activated_us: _builtins.int | None = ...,
+        retired_us: _builtins.int | None = ...,
+        signs_from_us: _builtins.int | None = ...,
+        signs_until_us: _builtins.int | None = ...,
+        published_until_us: _builtins.int | None = ...,
+        verifier_key: _builtins.str = ...,
+        endorsement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_activated_us", b"_activated_us", "_published_until_us", b"_published_until_us", "_published_us", b"_published_us", "_retired_us", b"_retired_us", "_signs_from_us", b"_signs_from_us", "_signs_until_us", b"_signs_until_us", "activated_us", b"activated_us", "published_until_us", b"published_until_us", "published_us", b"published_us", "retired_us", b"retired_us", "signs_from_us", b"signs_from_us", "signs_until_us", b"signs_until_us"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_activated_us", b"_activated_us", "_published_until_us", b"_published_until_us", "_published_us", b"_published_us", "_retired_us", b"_retired_us", "_signs_from_us", b"_signs_from_us", "_signs_until_us", b"_signs_until_us", "activated_us", b"activated_us", "algorithm", b"algorithm", "endorsement", b"endorsement", "kid", b"kid", "published_until_us", b"published_until_us", "published_us", b"published_us", "retired_us", b"retired_us", "signs_from_us", b"signs_from_us", "signs_until_us", b"signs_until_us", "state", b"state", "use", b"use", "verifier_key", b"verifier_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__activated_us: _TypeAlias = _typing.Literal["activated_us"]  # noqa: Y015
+    _WhichOneofArgType__activated_us: _TypeAlias = _typing.Literal["_activated_us", b"_activated_us"]  # noqa: Y015
+    _WhichOneofReturnType__published_until_us: _TypeAlias = _typing.Literal["published_until_us"]  # noqa: Y015
+    _WhichOneofArgType__published_until_us: _TypeAlias = _typing.Literal["_published_until_us", b"_published_until_us"]  # noqa: Y015
+    _WhichOneofReturnType__published_us: _TypeAlias = _typing.Literal["published_us"]  # noqa: Y015
+    _WhichOneofArgType__published_us: _TypeAlias = _typing.Literal["_published_us", b"_published_us"]  # noqa: Y015
+    _WhichOneofReturnType__retired_us: _TypeAlias = _typing.Literal["retired_us"]  # noqa: Y015
+    _WhichOneofArgType__retired_us: _TypeAlias = _typing.Literal["_retired_us", b"_retired_us"]  # noqa: Y015
+    _WhichOneofReturnType__signs_from_us: _TypeAlias = _typing.Literal["signs_from_us"]  # noqa: Y015
+    _WhichOneofArgType__signs_from_us: _TypeAlias = _typing.Literal["_signs_from_us", b"_signs_from_us"]  # noqa: Y015
+    _WhichOneofReturnType__signs_until_us: _TypeAlias = _typing.Literal["signs_until_us"]  # noqa: Y015
+    _WhichOneofArgType__signs_until_us: _TypeAlias = _typing.Literal["_signs_until_us", b"_signs_until_us"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__activated_us) -> _WhichOneofReturnType__activated_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__published_until_us) -> _WhichOneofReturnType__published_until_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__published_us) -> _WhichOneofReturnType__published_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retired_us) -> _WhichOneofReturnType__retired_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signs_from_us) -> _WhichOneofReturnType__signs_from_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signs_until_us) -> _WhichOneofReturnType__signs_until_us | None: ...
+
+Global___ListedKey: _TypeAlias = ListedKey  # noqa: Y015
+
+@_typing.final
+class KeyList(_message.Message):
+    """The keys that were not removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListedKey]:
+        """By use."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___ListedKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyList: _TypeAlias = KeyList  # noqa: Y015
+
+@_typing.final
+class KeysChanged(_message.Message):
+    """What a change of the keys did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
+    KID_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
+    FOLLOWING_FIELD_NUMBER: _builtins.int
+    SIGNS_FROM_US_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Position of its event."""
+    at_us: _builtins.int
+    """When it came into force."""
+    use: Global___KeyUse.ValueType
+    """What the keys sign."""
+    kid: _builtins.str
+    """The key that signs from then on."""
+    replaced: _builtins.str
+    """The key that does not any more."""
+    following: _builtins.str
+    """The key that is next."""
+    signs_from_us: _builtins.int
+    """When that may sign at the earliest."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        at_us: _builtins.int = ...,
+        use: Global___KeyUse.ValueType = ...,
+        kid: _builtins.str = ...,
+        replaced: _builtins.str = ...,
+        following: _builtins.str = ...,
+        signs_from_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "following", b"following", "kid", b"kid", "position", b"position", "replaced", b"replaced", "signs_from_us", b"signs_from_us", "use", b"use"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeysChanged: _TypeAlias = KeysChanged  # noqa: Y015
+
+@_typing.final
 class SignedCheckpoint(_message.Message):
     """A signed statement of the log's size and root."""
 
@@ -1557,19 +1832,23 @@ class Change(_message.Message):
 
     SIZE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    ENDINGS_FIELD_NUMBER: _builtins.int
     size: _builtins.int
     """Size of the log."""
     epoch: _builtins.int
     """Rises when who may read may have changed."""
+    endings: _builtins.int
+    """Rises when credentials may have ended, or a rule came into force or went out of it."""
     def __init__(
         self,
         *,
         size: _builtins.int = ...,
         epoch: _builtins.int = ...,
+        endings: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endings", b"endings", "epoch", b"epoch", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,13 +2,14 @@
 
 # ruff: noqa: S608 - only constants of this package are joined into queries; values are always bound
 import sqlite3
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from broker.store.sqlite.rows import from_time
 
 # Rows of each kind in one call: a few milliseconds, then the next group may commit.
 BATCH: Final = 1000
+KEY_REQUESTS_KEPT: Final = timedelta(days=1)
 
 _EXPIRED: Final = "(SELECT number FROM granted WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
 
@@ -31,6 +32,12 @@ def forget_expired(connection: sqlite3.Connection, now: datetime) -> int:
         "DELETE FROM task WHERE id IN (SELECT id FROM task WHERE ended_at IS NOT NULL AND deadline <= ?"
         " AND NOT EXISTS (SELECT 1 FROM granted WHERE granted.task = task.id AND granted.task <> '') LIMIT ?)",
         bounds,
+    )
+    asked_since = from_time(now - KEY_REQUESTS_KEPT)
+    connection.execute(
+        "DELETE FROM key_request WHERE (caller, request_id) IN"
+        " (SELECT caller, request_id FROM key_request WHERE at <= ? LIMIT ?)",
+        (asked_since, BATCH),
     )
     # Rules over one credential or one task have nothing left to cover once it is gone; ids are never given twice.
     for kind, table, column in (("credential", "granted", "credential"), ("task", "task", "id")):

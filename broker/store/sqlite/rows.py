@@ -8,7 +8,7 @@ from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation, Rule, RuleKind
 from broker.intent import Json, Resource
 from broker.scope import Scope, constraint_from_json
-from broker.store.interface import RevokedCredential, StoredKey
+from broker.store.interface import RevokedCredential, StoredKey, StoredKeyRequest
 from broker.task import Task
 
 Row: TypeAlias = tuple[Any, ...]
@@ -20,7 +20,8 @@ GRANT: Final = (
 TASK: Final = "id, agent, begun_by, tenant, purpose, conversation, begun_at, deadline, ended_at"
 REVOCATION: Final = "id, rule, tenant, at, by"
 REVOKED: Final = "credential, agent, audience, status_index, expires_at"
-KEY: Final = "kid, public_jwk, state, since"
+KEY: Final = "kid, public_jwk, state, since, use, published, activated, until, endorsement"
+KEY_REQUEST: Final = "caller, request_id, digest, answer, at"
 
 # One encoder for all rows: `json.dumps` with arguments makes a new one each time.
 to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -128,5 +129,28 @@ def to_revoked(row: Row) -> RevokedCredential:
 
 def to_key(row: Row) -> StoredKey:
     """Return the key of a row with the columns `KEY`."""
-    kid, public_jwk, state, since = row
-    return StoredKey(kid=kid, public_jwk=public_jwk, state=state, since=to_time(since))
+    kid, public_jwk, state, since, use, published, activated, until, endorsement = row
+    return StoredKey(
+        kid=kid,
+        public_jwk=public_jwk,
+        state=state,
+        since=to_time(since),
+        use=use,
+        published=None if published is None else to_time(published),
+        activated=None if activated is None else to_time(activated),
+        until=None if until is None else to_time(until),
+        endorsement=endorsement,
+    )
+
+
+def from_key(key: StoredKey) -> Row:
+    """Return a key as a row with the columns `KEY`."""
+    times = [None if at is None else from_time(at) for at in (key.published, key.activated, key.until)]
+    return (key.kid, key.public_jwk, key.state, from_time(key.since), key.use, *times, key.endorsement)
+
+
+def to_key_request(row: Row) -> tuple[int, StoredKeyRequest]:
+    """Return position and request of a row: its position, then the columns `KEY_REQUEST`."""
+    position, caller, request_id, digest, answer, at = row
+    request = StoredKeyRequest(caller=caller, request_id=request_id, digest=digest, answer=answer, at=to_time(at))
+    return position, request

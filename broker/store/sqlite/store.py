@@ -11,15 +11,19 @@ from broker.audit.entry import Entry
 from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation, Rule
 from broker.store.interface import (
+    AddRevocation,
     Answer,
     Committed,
+    EndTask,
     Item,
+    LiftRevocation,
     Rejected,
     RevokedCredential,
     RevokedRange,
     StoredCheckpoint,
     StoredEvent,
     StoredKey,
+    StoredKeyRequest,
     StoreUnavailable,
 )
 from broker.store.sqlite import log, reads, rows, writes
@@ -29,6 +33,8 @@ from broker.store.sqlite.schema import Migration, shipped
 from broker.store.sqlite.session import Session
 from broker.task import Task
 
+# What ends credentials, or changes which rules are in force.
+ENDING: Final = (AddRevocation, EndTask, LiftRevocation)
 # Older checkpoints are thinned to one in each block of this many entries.
 CHECKPOINT_BLOCK: Final = 16
 
@@ -65,6 +71,7 @@ class SqliteStore:
             cursor_key=cursor_key,
             migrations=shipped() if migrations is None else migrations,
         )
+        self._endings = 0
 
     def _ask(
         self,
@@ -85,8 +92,15 @@ class SqliteStore:
         """MAC key of cursors, 32 bytes."""
         return self._session.cursor_key
 
+    @property
+    def endings(self) -> int:
+        """How many groups of this process may have ended credentials or changed what is in force."""
+        return self._endings
+
     def commit(self, items: Sequence[Item]) -> Sequence[Answer]:
         """Commit a group in one durable transaction; answers in the items' order."""
+        if any(isinstance(write, ENDING) for item in items for write in item.writes):
+            self._endings += 1  # before it is tried: a group that failed may be found recorded
         try:
             with self._session.transaction() as connection:
                 tail = log.read_tail(connection)
@@ -173,8 +187,22 @@ class SqliteStore:
         return bool(self._one(bool, f"SELECT 1 FROM {writes.COVERED[rule.kind]} LIMIT 1", rule.name))
 
     def keys(self) -> Sequence[StoredKey]:
-        """Return every key that is not removed."""
+        """Return every key that is not removed, of every use."""
         return self._all(rows.to_key, f"SELECT {rows.KEY} FROM key_ring WHERE state <> 'removed' ORDER BY since, kid")
+
+    def key(self, kid: str) -> StoredKey | None:
+        """Return a key, removed or not."""
+        return self._one(rows.to_key, f"SELECT {rows.KEY} FROM key_ring WHERE kid = ?", kid)
+
+    def key_request(self, caller: str, request_id: str) -> tuple[int, StoredKeyRequest] | None:
+        """Return the position of the event of a request to change the keys, and the request."""
+        query = f"SELECT position, {rows.KEY_REQUEST} FROM key_request WHERE caller = ? AND request_id = ?"
+        return self._one(rows.to_key_request, query, caller, request_id)
+
+    def last_expiry(self) -> datetime | None:
+        """Return when the last of all remembered grants expires; None when there is none."""
+        last = self._one(lambda row: row[0], "SELECT max(expires_at) FROM granted")
+        return None if last is None else rows.to_time(last)
 
     def active_policy(self) -> str:
         """Return the digest of the active bundle, or empty."""

@@ -11,6 +11,7 @@ from broker.credential.revocation import Rule, RuleKind
 from broker.store.interface import (
     ActivatePolicy,
     AddGrant,
+    AddKeyRequest,
     AddRevocation,
     AddTask,
     EndTask,
@@ -19,9 +20,26 @@ from broker.store.interface import (
     RevokedCredential,
     Write,
 )
-from broker.store.sqlite.rows import GRANT, REVOKED, from_rule, from_scope, from_time, to_json, to_revoked
+from broker.store.sqlite.rows import (
+    GRANT,
+    KEY,
+    KEY_REQUEST,
+    REVOKED,
+    from_key,
+    from_rule,
+    from_scope,
+    from_time,
+    to_json,
+    to_revoked,
+)
 
 _ADD_GRANT: Final = f"INSERT INTO granted ({GRANT}, audience, request_id) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+# A removed key never comes back.
+_PUT_KEY: Final = (
+    f"INSERT INTO key_ring ({KEY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kid) DO UPDATE SET"
+    " state = excluded.state, since = excluded.since, activated = excluded.activated, until = excluded.until"
+    " WHERE key_ring.state <> 'removed'"
+)
 
 # The grants that a rule covers, by an index each; `_LIVE` bounds them to the credentials that still count.
 COVERED: Final = {
@@ -60,6 +78,11 @@ def apply(connection: sqlite3.Connection, writes: Sequence[Write], position: int
                 row = (identity, from_rule(rule), revocation.tenant, from_time(revocation.at), revocation.by)
                 connection.execute("INSERT INTO revocation VALUES (?, ?, ?, ?, ?)", row)
                 revoked += _expand(connection, revocation.rule, revocation.at, position)
+            case AddKeyRequest(request=asked):
+                connection.execute(
+                    f"INSERT INTO key_request (position, {KEY_REQUEST}) VALUES (?, ?, ?, ?, ?, ?)",
+                    (position, asked.caller, asked.request_id, asked.digest, asked.answer, from_time(asked.at)),
+                )
             case _:
                 _put(connection, write)
     return revoked
@@ -83,11 +106,7 @@ def _put(
         case LiftRevocation():
             connection.execute("DELETE FROM revocation WHERE id = ?", (write.revocation_id,))
         case PutKey(key=key):
-            connection.execute(
-                "INSERT INTO key_ring VALUES (?, ?, ?, ?) ON CONFLICT (kid) DO UPDATE SET state = excluded.state,"
-                " public_jwk = excluded.public_jwk, since = excluded.since",
-                (key.kid, key.public_jwk, key.state, from_time(key.since)),
-            )
+            connection.execute(_PUT_KEY, from_key(key))
         case ActivatePolicy():
             connection.execute("UPDATE log SET policy = ?", (write.digest,))
 

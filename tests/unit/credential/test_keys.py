@@ -6,11 +6,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.credential.keys import (
+from broker.credential.keys import MAX_KEYS, public_jwk, raw_ed25519, read_jwks, thumbprint
+from broker.credential.ring import (
+    Change,
     KeyRing,
     KeySettings,
     KeyState,
@@ -18,23 +20,33 @@ from broker.credential.keys import (
     Move,
     RingKey,
     plan,
-    public_jwk,
-    read_jwks,
-    thumbprint,
+    ready_at,
+    removal,
+    rotation,
 )
 from broker.errors import Reason, Refusal
 from tests.unit.credential.samples import NOW, OTHER_SIGNER, SIGNER
 
-SETTINGS = KeySettings(period=timedelta(days=1), lead=timedelta(minutes=1), retention=timedelta(hours=1))
+SETTINGS = KeySettings(period=timedelta(days=1), lead=timedelta(minutes=1))
+RETENTION = timedelta(hours=1)
 
 
 def ring_key(name: str, state: KeyState, since: datetime = NOW) -> RingKey:
     return RingKey(kid=name, public_jwk=f'{{"kid":"{name}"}}', state=state, since=since)
 
 
+def due(ring: KeyRing, now: datetime, settings: KeySettings = SETTINGS) -> list[Change]:
+    """Return what is planned when everything signed so far is over after the retention."""
+    return plan(ring, now, settings, now + RETENTION)
+
+
 def carry_out(ring: KeyRing, now: datetime, name: Callable[[], str], settings: KeySettings = SETTINGS) -> KeyRing:
     """Do what is planned, as the broker would."""
-    for change in plan(ring, now, settings):
+    return after(ring, due(ring, now, settings), now, name)
+
+
+def after(ring: KeyRing, changes: list[Change], now: datetime, name: Callable[[], str]) -> KeyRing:
+    for change in changes:
         match change:
             case Make(state=state):
                 ring = ring.with_key(ring_key(name(), state, now))
@@ -53,7 +65,7 @@ def states(ring: KeyRing) -> dict[str, str]:
 
 
 def test_an_empty_ring_gets_a_key_and_the_next_one() -> None:
-    assert plan(KeyRing(), NOW, SETTINGS) == [Make(state=KeyState.CURRENT), Make(state=KeyState.NEXT)]
+    assert due(KeyRing(), NOW) == [Make(state=KeyState.CURRENT), Make(state=KeyState.NEXT)]
     with pytest.raises(Refusal) as refused:
         KeyRing().signing()
     assert refused.value.reason is Reason.SIGNING_UNAVAILABLE
@@ -63,12 +75,12 @@ def test_a_key_follows_after_its_period_and_stays_published_until_its_tokens_are
     name = names()
     ring = carry_out(KeyRing(), NOW, name)
     end = NOW + SETTINGS.period
-    assert plan(ring, end - timedelta(microseconds=1), SETTINGS) == []
+    assert due(ring, end - timedelta(microseconds=1)) == []
     ring = carry_out(ring, end, name)
     assert states(ring) == {"k0": "retired", "k1": "current", "k2": "next"}
     assert ring.signing().kid == "k1"
-    assert plan(ring, end + SETTINGS.retention - timedelta(microseconds=1), SETTINGS) == []
-    ring = carry_out(ring, end + SETTINGS.retention, name)
+    assert due(ring, end + RETENTION - timedelta(microseconds=1)) == []
+    ring = carry_out(ring, end + RETENTION, name)
     assert states(ring) == {"k1": "current", "k2": "next"}
 
 
@@ -79,22 +91,67 @@ def test_a_next_key_never_signs_before_its_lead() -> None:
             ring_key("b", KeyState.NEXT, NOW),
         )
     )
-    assert plan(late, NOW + SETTINGS.lead - timedelta(microseconds=1), SETTINGS) == []
+    assert due(late, NOW + SETTINGS.lead - timedelta(microseconds=1)) == []
     assert carry_out(late, NOW + SETTINGS.lead, names()).signing().kid == "b"
 
 
 def test_a_clock_that_jumps_back_changes_nothing() -> None:
     ring = carry_out(KeyRing(), NOW, names())
-    assert plan(ring, NOW - timedelta(hours=2), SETTINGS) == []
+    assert due(ring, NOW - timedelta(hours=2)) == []
 
 
 def test_removing_a_stolen_key_is_an_emergency_rotation() -> None:
     name = names()
     ring = carry_out(KeyRing(), NOW, name)
     stolen = ring.signing()
-    ring = carry_out(ring.with_key(replace(stolen, state=KeyState.REMOVED)), NOW, name)
+    ring = after(ring, removal(ring, stolen.kid, NOW, lost=False), NOW, name)
     assert states(ring) == {"k1": "current", "k2": "next"}
     assert stolen.kid not in ring.jwks()
+    with pytest.raises(Refusal) as refused:
+        removal(ring, stolen.kid, NOW, lost=False)
+    assert refused.value.reason is Reason.KEY_UNKNOWN
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("gone", ["k0", "k1", "k2"])
+def test_whichever_key_is_removed_one_signs_and_one_is_next(gone: str, lost: bool) -> None:
+    name = names()
+    ring = carry_out(carry_out(KeyRing(), NOW, name), NOW + SETTINGS.period, name)
+    assert states(ring) == {"k0": "retired", "k1": "current", "k2": "next"}
+    ring = after(ring, removal(ring, gone, NOW, lost=lost), NOW, name)
+    found = states(ring)
+    assert gone not in found
+    assert ("k2" in found) is (gone != "k2" and not lost)
+    assert sorted(found.values())[:2] == ["current", "next"]
+    assert ring.signing().kid == ("k1" if gone != "k1" else "k3" if lost else "k2")
+
+
+def test_a_rotation_by_hand_is_the_one_that_would_come_by_itself() -> None:
+    name = names()
+    ring = carry_out(KeyRing(), NOW, name)
+    end = NOW + SETTINGS.period
+    assert rotation(ring, end, end + RETENTION) == due(ring, end)
+    assert ready_at(ring, SETTINGS) == NOW + SETTINGS.lead
+    with pytest.raises(Refusal) as refused:
+        rotation(KeyRing(), NOW, None)
+    assert refused.value.reason is Reason.SIGNING_UNAVAILABLE
+
+
+def test_a_key_that_has_no_end_stays() -> None:
+    ring = carry_out(KeyRing(), NOW, names())
+    ring = after(ring, rotation(ring, NOW, None), NOW, lambda: "k2")
+    assert states(ring)["k0"] == "retired"
+    assert states(carry_out(ring, NOW + 1000 * SETTINGS.period, lambda: "k3"))["k0"] == "retired"
+
+
+def test_a_full_ring_waits_until_a_key_goes() -> None:
+    old = [ring_key(f"r{n}", KeyState.RETIRED) for n in range(MAX_KEYS - 2)]
+    retired = tuple(replace(key, until=NOW + timedelta(hours=1 + n)) for n, key in enumerate(old))
+    ring = KeyRing(keys=(*retired, ring_key("a", KeyState.CURRENT), ring_key("b", KeyState.NEXT)))
+    assert ready_at(ring, SETTINGS) == NOW + timedelta(hours=1)
+    assert due(ring, NOW + timedelta(minutes=59)) == []
+    roomier = KeyRing(keys=ring.keys[1:])
+    assert ready_at(roomier, SETTINGS) == NOW + SETTINGS.lead
 
 
 def test_the_public_set_holds_every_key_in_an_order_of_its_own() -> None:
@@ -117,15 +174,15 @@ def test_a_ring_that_is_not_clear_is_none(keys: list[tuple[str, KeyState]]) -> N
         KeyRing(keys=tuple(ring_key(*key) for key in keys))
 
 
-@pytest.mark.parametrize(("period", "lead", "retention"), [(1, 2, 1), (1, 0, 1), (1, 1, 0), (0, 0, 1)])
-def test_settings_that_cannot_be_kept_are_none(period: int, lead: int, retention: int) -> None:
+@pytest.mark.parametrize(("period", "lead"), [(1, 2), (1, 0), (0, 0)])
+def test_settings_that_cannot_be_kept_are_none(period: int, lead: int) -> None:
     with pytest.raises(ValueError, match="keys:"):
-        KeySettings(period=timedelta(1) * period, lead=timedelta(1) * lead, retention=timedelta(1) * retention)
+        KeySettings(period=timedelta(1) * period, lead=timedelta(1) * lead)
 
 
 @given(steps=st.lists(st.integers(0, 5000), max_size=60))
 def test_at_any_pace_no_signature_comes_before_its_key_nor_outlives_it(steps: list[int]) -> None:
-    settings = KeySettings(period=timedelta(minutes=30), lead=timedelta(minutes=10), retention=timedelta(minutes=60))
+    settings = KeySettings(period=timedelta(minutes=30), lead=timedelta(minutes=10))
     ring, now, name = KeyRing(), NOW, names()
     published: dict[str, datetime] = {}
     last_signed: dict[str, datetime] = {}
@@ -135,7 +192,7 @@ def test_at_any_pace_no_signature_comes_before_its_key_nor_outlives_it(steps: li
         before = {key.kid for key in ring.keys}
         ring = carry_out(ring, now, name, settings)
         for gone in before - {key.kid for key in ring.keys}:
-            assert now - last_signed[gone] >= settings.retention
+            assert now - last_signed[gone] >= RETENTION
         for key in ring.keys:
             published.setdefault(key.kid, now)
         signing = ring.signing().kid
@@ -144,7 +201,7 @@ def test_at_any_pace_no_signature_comes_before_its_key_nor_outlives_it(steps: li
         last_signed |= dict.fromkeys((key.kid for key in ring.keys if key.state is KeyState.CURRENT), now)
         last_signed |= {key.kid: key.since for key in ring.keys if key.state is KeyState.RETIRED}
         assert signing == first or now - published[signing] >= settings.lead
-        assert plan(ring, now, settings) == []
+        assert due(ring, now, settings) == []
 
 
 # --- public keys as text --------------------------------------------------------------------------------------------
@@ -164,6 +221,15 @@ def test_the_kid_is_the_thumbprint_of_rfc_7638() -> None:
     members = json.loads(SIGNER.public_jwk)
     assert members.keys() == {"kty", "crv", "x", "y", "alg", "use", "kid"}
     assert thumbprint(read_jwks(jwks(SIGNER.public_jwk))[SIGNER.kid]) == members["kid"]
+
+
+def test_a_checkpoint_key_is_a_jwk_too() -> None:
+    """RFC 8037 appendix A.3 gives the thumbprint of this very key."""
+    raw = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+    key = ed25519.Ed25519PublicKey.from_public_bytes(raw)
+    assert thumbprint(key) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+    assert raw_ed25519(public_jwk(key)) == raw
+    assert read_jwks(jwks(public_jwk(key))) == {}, "no validator takes it for a token key"
 
 
 def test_coordinates_keep_their_length() -> None:

@@ -12,17 +12,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from broker.credential.keys import read_jwks
-from broker.credential.source import KeyFileError, open_signers
+from broker.credential.keys import raw_ed25519, read_jwks
+from broker.credential.ring import KeyUse
+from broker.credential.source import CheckpointSigner, KeyFileError, open_signers
 from broker.errors import Reason, Refusal
 
 
 def test_a_new_key_signs_and_is_there_again(tmp_path: Path) -> None:
     signers = open_signers(tmp_path / "keys")
-    signer = signers.make()
+    signer = signers.make(KeyUse.TOKENS)
     again = open_signers(tmp_path / "keys")
     assert again.kids == signers.kids == {signer.kid}
-    assert again.checkpoint.public == signers.checkpoint.public
     signature = again.signer(signer.kid).sign(b"message")
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
     public = read_jwks('{"keys":[' + signer.public_jwk + "]}")[signer.kid]
@@ -30,14 +30,18 @@ def test_a_new_key_signs_and_is_there_again(tmp_path: Path) -> None:
 
 
 def test_checkpoints_are_signed_with_ed25519(tmp_path: Path) -> None:
-    checkpoint = open_signers(tmp_path / "keys").checkpoint
+    made = open_signers(tmp_path / "keys").make(KeyUse.CHECKPOINTS)
+    checkpoint = open_signers(tmp_path / "keys").signer(made.kid)
+    assert isinstance(checkpoint, CheckpointSigner)
+    assert raw_ed25519(checkpoint.public_jwk) == checkpoint.public
     ed25519.Ed25519PublicKey.from_public_bytes(checkpoint.public).verify(checkpoint.sign(b"note"), b"note")
 
 
 def test_everything_made_is_private(tmp_path: Path) -> None:
     umask = os.umask(0)
     try:
-        open_signers(tmp_path / "keys").make()
+        for use in KeyUse:
+            open_signers(tmp_path / "keys").make(use)
     finally:
         os.umask(umask)
     made = list((tmp_path / "keys").iterdir())
@@ -56,7 +60,7 @@ def test_a_key_is_durable_before_it_is_given_out(tmp_path: Path, monkeypatch: py
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", watch)
-    signers.make()
+    signers.make(KeyUse.TOKENS)
     assert synced == [False, True]
 
 
@@ -68,24 +72,25 @@ def test_a_key_that_cannot_be_made_durable_is_not_given_out(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(KeyFileError, match="Input/output error"):
-        signers.make()
+        signers.make(KeyUse.TOKENS)
     assert not signers.kids
 
 
 def test_a_file_half_written_by_a_crash_is_cleared_away(tmp_path: Path) -> None:
     open_signers(tmp_path / "keys")
     (tmp_path / "keys" / ".new-x.pem").write_bytes(b"-----BEGIN")
-    open_signers(tmp_path / "keys").make()
+    open_signers(tmp_path / "keys").make(KeyUse.TOKENS)
     assert not [path for path in (tmp_path / "keys").iterdir() if path.name.startswith(".")]
 
 
-def test_a_retired_key_is_forgotten_on_disk_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("use", KeyUse)
+def test_a_retired_key_is_forgotten_on_disk_too(tmp_path: Path, use: KeyUse) -> None:
     signers = open_signers(tmp_path / "keys")
-    signer = signers.make()
+    signer, kept = signers.make(use), signers.make(KeyUse.CHECKPOINTS)
     signers.forget(signer.kid)
     signers.forget(signer.kid)
-    signers.forget("../keys/checkpoint")
-    assert open_signers(tmp_path / "keys").checkpoint.public == signers.checkpoint.public
+    signers.forget(f"../keys/checkpoint-{kept.kid}")
+    assert open_signers(tmp_path / "keys").kids == {kept.kid}
     with pytest.raises(Refusal) as refused:
         open_signers(tmp_path / "keys").signer(signer.kid)
     assert refused.value.reason is Reason.SIGNING_UNAVAILABLE
@@ -93,11 +98,12 @@ def test_a_retired_key_is_forgotten_on_disk_too(tmp_path: Path) -> None:
 
 def test_nothing_shows_a_private_key(tmp_path: Path) -> None:
     signers = open_signers(tmp_path / "keys")
-    signer = signers.make()
+    signer, checkpoint = signers.make(KeyUse.TOKENS), signers.make(KeyUse.CHECKPOINTS)
+    assert isinstance(checkpoint, CheckpointSigner)
     assert repr(signer) == f"<token signer {signer.kid}>"
-    assert repr(signers.checkpoint) == f"<checkpoint signer {signers.checkpoint.public.hex()}>"
-    assert repr(signers) == "<1 token signers>"
-    for secret in (signer, signers.checkpoint):
+    assert repr(checkpoint) == f"<checkpoint signer {checkpoint.public.hex()}>"
+    assert repr(signers) == "<2 signers>"
+    for secret in (signer, checkpoint):
         with pytest.raises(TypeError, match="not serialised"):
             pickle.dumps(secret)
 
@@ -107,7 +113,7 @@ def _widen_key(key: Path) -> None:
 
 
 def _widen_checkpoint(key: Path) -> None:
-    (key.parent / "checkpoint.pem").chmod(0o604)
+    next(key.parent.glob("checkpoint-*.pem")).chmod(0o604)
 
 
 def _widen_directory(key: Path) -> None:
@@ -160,7 +166,12 @@ def _other_key(key: Path) -> None:
 
 
 def _checkpoint_of_another_kind(key: Path) -> None:
-    (key.parent / "checkpoint.pem").write_bytes(key.read_bytes())
+    next(key.parent.glob("checkpoint-*.pem")).write_bytes(key.read_bytes())
+
+
+def _checkpoint_of_another_name(key: Path) -> None:
+    path = next(key.parent.glob("checkpoint-*.pem"))
+    path.rename(key.parent / f"checkpoint-{'A' * 43}.pem")
 
 
 UNSAFE = {
@@ -177,12 +188,14 @@ UNSAFE = {
     "other-curve": (_other_curve, "P-256"),
     "other-key": (_other_key, "named by the key"),
     "checkpoint-kind": (_checkpoint_of_another_kind, "Ed25519"),
+    "checkpoint-name": (_checkpoint_of_another_name, "named by the key"),
 }
 
 
 @pytest.mark.parametrize(("spoil", "message"), UNSAFE.values(), ids=UNSAFE.keys())
 def test_an_unsafe_key_is_not_used(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
-    kid = open_signers(tmp_path / "keys").make().kid
+    open_signers(tmp_path / "keys").make(KeyUse.CHECKPOINTS)
+    kid = open_signers(tmp_path / "keys").make(KeyUse.TOKENS).kid
     path = tmp_path / "keys" / f"{kid}.pem"
     open_signers(tmp_path / "keys").signer(kid)  # until it is spoilt
     spoil(path)
@@ -192,11 +205,58 @@ def test_an_unsafe_key_is_not_used(tmp_path: Path, spoil: Callable[[Path], None]
 
 
 def test_the_command_names_the_file(tmp_path: Path) -> None:
-    kid = open_signers(tmp_path / "keys").make().kid
+    kid = open_signers(tmp_path / "keys").make(KeyUse.TOKENS).kid
     path = tmp_path / "keys" / f"{kid}.pem"
     path.chmod(0o644)
     with pytest.raises(KeyFileError, match=f"chmod 600 {path}"):
         open_signers(tmp_path / "keys")
+
+
+def test_a_key_is_overwritten_before_it_is_removed_and_never_half_of_it_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signers = open_signers(tmp_path / "keys")
+    signer = signers.make(KeyUse.TOKENS)
+    with (tmp_path / "keys" / f"{signer.kid}.pem").open("rb") as held:
+        seen: list[tuple[bytes, list[str]]] = []
+        unlink = os.unlink
+
+        def watch(name: str, **options: int) -> None:
+            held.seek(0)
+            seen.append((held.read().strip(b"\0"), os.listdir(tmp_path / "keys")))  # noqa: PTH208
+            unlink(name, **options)
+
+        monkeypatch.setattr(os, "unlink", watch)
+        signers.forget(signer.kid)
+    assert seen == [(b"", [f".old-{signer.kid}.pem"])]
+    assert not list((tmp_path / "keys").iterdir())
+
+
+def test_a_key_that_cannot_be_removed_signs_no_more_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signers = open_signers(tmp_path / "keys")
+    signer = signers.make(KeyUse.TOKENS)
+    rename = os.rename
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(KeyFileError, match="Input/output error"):
+        signers.forget(signer.kid)
+    assert not signers.kids
+    monkeypatch.setattr(os, "rename", rename)
+    signers.forget(signer.kid)
+    assert not list((tmp_path / "keys").iterdir())
+
+
+def test_what_a_crash_left_of_a_key_that_was_destroyed_is_cleared_away(tmp_path: Path) -> None:
+    signer = open_signers(tmp_path / "keys").make(KeyUse.TOKENS)
+    path = tmp_path / "keys" / f"{signer.kid}.pem"
+    path.rename(path.with_name(f".old-{path.name}"))
+    assert not open_signers(tmp_path / "keys").kids
+    assert not list((tmp_path / "keys").iterdir())
 
 
 def test_a_key_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

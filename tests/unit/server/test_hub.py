@@ -19,7 +19,7 @@ class Feed:
         self.opened = 0
 
     def say(self, size: int, epoch: int = 1) -> None:
-        self.queue.put_nowait(Change(size=size, epoch=epoch))
+        self.queue.put_nowait(Change(size=size, epoch=epoch, endings=0))
 
     async def __call__(self) -> AsyncIterator[Change]:
         self.opened += 1
@@ -72,12 +72,45 @@ async def test_authority_rises_with_the_epoch_and_with_a_restart_and_not_with_th
         await asyncio.wait_for(hub.beyond(seen, 60), 5)
         return hub.authority
 
-    first = await after(Change(size=1, epoch=1))
-    assert await after(Change(size=2, epoch=1)) == first
-    assert await after(Change(size=2, epoch=2)) == first + 1
+    first = await after(Change(size=1, epoch=1, endings=0))
+    assert await after(Change(size=2, epoch=1, endings=0)) == first
+    assert await after(Change(size=2, epoch=2, endings=0)) == first + 1
     assert await after(None) == first + 2
     assert feed.opened == 2
     await hub.close()
+
+
+async def test_endings_wake_those_who_wait_for_nothing_else() -> None:
+    feed = Feed()
+    hub = Hub(feed)
+    hub.start()
+
+    async def rises(change: Change | None) -> bool:
+        seen, endings = hub.version, hub.endings
+        waiting = asyncio.ensure_future(hub.beyond_ending(endings, 60))
+        feed.queue.put_nowait(change)
+        if change is None:
+            feed.say(3)
+        await asyncio.wait_for(hub.beyond(seen, 60), 5)
+        await asyncio.sleep(0)
+        done = waiting.done()
+        assert done == (hub.endings > endings)
+        waiting.cancel()
+        return done
+
+    assert await rises(Change(size=1, epoch=1, endings=0)), "the first state: nobody knows what came before"
+    assert not await rises(Change(size=2, epoch=1, endings=0))
+    assert await rises(Change(size=3, epoch=1, endings=1))
+    assert not await rises(Change(size=4, epoch=1, endings=1))
+    assert await rises(Change(size=4, epoch=2, endings=1))
+    assert await rises(None), "an issuer that was restarted counts from nothing"
+    waiting = asyncio.ensure_future(hub.beyond_ending(hub.endings, 60))
+    await asyncio.sleep(0)
+    await hub.close()
+    with pytest.raises(Refusal):
+        await asyncio.wait_for(waiting, 5)
+    with pytest.raises(Refusal):
+        await hub.beyond_ending(hub.endings, 60)
 
 
 @pytest.mark.parametrize("end", [None, RuntimeError("gone")], ids=["ends", "fails"])

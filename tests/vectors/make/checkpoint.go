@@ -23,6 +23,16 @@ func witnessKey() noteKey {
 	return noteKey{"witness.example.net/w1", ed25519.NewKeyFromSeed(seed("witness key"))}
 }
 
+// nextCheckpointKey is of the same log, and follows.
+func nextCheckpointKey() noteKey {
+	return noteKey{logOrigin, ed25519.NewKeyFromSeed(seed("next checkpoint key"))}
+}
+
+// endorsement is the note by which one key of a log introduces another.
+func endorsement(key, by noteKey) string {
+	return signedNote("broker.v1 checkpoint key\n"+key.verifier()+"\n", by)
+}
+
 func (k noteKey) public() []byte { return append([]byte{1}, k.private.Public().(ed25519.PublicKey)...) }
 
 func (k noteKey) id() []byte {
@@ -76,7 +86,31 @@ func checkpointVectors() pairs {
 		"accepted", accepted,
 		"refused", refusedNotes(text(7), root(leaves[:7])),
 		"refused_verifier_keys", refusedVerifierKeys(),
+		"next_verifier_key", nextCheckpointKey().verifier(),
+		"endorsement", endorsement(nextCheckpointKey(), key),
+		"refused_endorsements", refusedEndorsements(),
 	}
+}
+
+func refusedEndorsements() []pairs {
+	key, next, witness := checkpointKey(), nextCheckpointKey(), witnessKey()
+	good := endorsement(next, key)
+	require(strings.Contains(good, next.verifier()), "a verifier key in an endorsement")
+	rows := [][2]string{
+		{"by-itself", endorsement(next, next)},
+		{"by-a-witness", endorsement(next, witness)},
+		{"of-a-key-of-another-log", endorsement(witness, key)},
+		{"of-another-key-than-was-signed", strings.Replace(good, next.verifier(), noteKey{logOrigin, witness.private}.verifier(), 1)},
+		{"a-checkpoint", signedNote(checkpointText(logOrigin, 7, leafHash("x")), key)},
+		{"another-heading", signedNote("broker.v1 token key\n"+next.verifier()+"\n", key)},
+		{"no-key", signedNote("broker.v1 checkpoint key\n", key)},
+		{"a-line-more", signedNote("broker.v1 checkpoint key\n"+next.verifier()+"\nmore\n", key)},
+	}
+	var vectors []pairs
+	for _, row := range rows {
+		vectors = append(vectors, pairs{"id", row[0], "note", row[1]})
+	}
+	return vectors
 }
 
 func refusedNotes(text string, at []byte) []pairs {
@@ -116,6 +150,7 @@ func refusedNotes(text string, at []byte) []pairs {
 		{"carriage-returns", strings.ReplaceAll(good, "\n", "\r\n")},
 		{"hyphen-for-dash", swap("\u2014 ", "- ")},
 		{"line-behind", good + "more\n"},
+		{"an-endorsement", endorsement(nextCheckpointKey(), key)},
 	}
 	var vectors []pairs
 	for _, row := range rows {

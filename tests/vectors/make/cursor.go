@@ -16,11 +16,22 @@ func mac(content string, key []byte) []byte {
 	return sum.Sum(nil)
 }
 
-func (p place) content(position int) string {
-	return canonical(object{
+func (p place) content(position int) string { return canonical(p.members(position)) }
+
+func (p place) members(position int) object {
+	return object{
 		"log": p.log, "stream": p.stream, "reader": digest([]byte(p.reader)), "view": p.view, "position": position,
-	})
+	}
 }
+
+// contentAfter is that of a cursor which names the entry before its position.
+func (p place) contentAfter(entry string, position int) string {
+	members := p.members(position)
+	members["leaf"] = shortLeaf(entry)
+	return canonical(members)
+}
+
+func shortLeaf(entry string) string { return base64url(leafHash(entry)[:16]) }
 
 func sealCursor(content string, key []byte) string {
 	return base64url([]byte(content)) + "." + base64url(mac(content, key))
@@ -47,6 +58,13 @@ func cursorVectors() pairs {
 			"content", content, "cursor", sealCursor(content, key),
 		}
 	}
+	after := func(id string, at place, position int) pairs {
+		content := at.contentAfter(entryBefore, position)
+		return pairs{
+			"id", id, "log", at.log, "stream", at.stream, "reader", at.reader, "view", at.view, "position", position,
+			"entry", entryBefore, "leaf", shortLeaf(entryBefore), "content", content, "cursor", sealCursor(content, key),
+		}
+	}
 	return pairs{
 		"format", "docs/formats/cursor.md",
 		"test_key", hex.EncodeToString(key),
@@ -63,10 +81,15 @@ func cursorVectors() pairs {
 			row("revocations", place{log, "revocations", audience, view(byService)}, 1000000),
 			row("largest", audit, 1<<53-1),
 			row("longest-reader", long, 1<<53-1),
+			after("after-an-entry", audit, 17),
+			after("longest-reader-after-an-entry", long, 1<<53-1),
 		},
 		"refused", refusedCursors(audit, key),
 	}
 }
+
+// entryBefore is what stands in the log before the position of a cursor.
+const entryBefore = `{"at":"2026-11-21T12:00:00.000000Z","type":"broker.started","v":1}`
 
 func refusedCursors(at place, key []byte) []pairs {
 	const size, malformed, tampered = 17, "CURSOR_MALFORMED", "CURSOR_TAMPERED"
@@ -94,7 +117,11 @@ func refusedCursors(at place, key []byte) []pairs {
 		{"another-view", other(func(p *place) { p.view = digest(nil) }), "CURSOR_FOREIGN"},
 		{"one-ahead", sealCursor(at.content(size+1), key), "CURSOR_FROM_THE_FUTURE"},
 	}
-	var vectors []pairs
+	vectors := []pairs{{
+		"id", "another-history", "log", at.log, "stream", at.stream, "reader", at.reader, "view", at.view, "size", size,
+		"cursor", sealCursor(at.contentAfter(entryBefore+" ", 3), key), "leaf", shortLeaf(entryBefore),
+		"reason", "CURSOR_FOREIGN",
+	}}
 	for _, row := range rows {
 		vectors = append(vectors, pairs{
 			"id", row[0], "log", at.log, "stream", at.stream, "reader", at.reader, "view", at.view, "size", size,

@@ -158,6 +158,9 @@ func otherFrames() []frame {
 		{"largest-number", join(number(1, 1<<64-1), content(42, number(1, 1<<40), number(2, 9))), pairs{
 			"number", "18446744073709551615", "changed", pairs{"size", 1 << 40, "epoch", 9},
 		}},
+		{"changed-by-an-ending", join(number(1, 1), content(42, number(1, 7), number(2, 9), number(3, 2))), pairs{
+			"number", 1, "changed", pairs{"size", 7, "epoch", 9, "endings", 2},
+		}},
 		{"refused", join(number(1, 4), content(32, text(1, "AUDIT_UNAVAILABLE"))), pairs{
 			"number", 4, "refused", pairs{"reason", "AUDIT_UNAVAILABLE"},
 		}},
