@@ -138,10 +138,22 @@ class Reason(Enum):
     POLICY_NOT_PERMITTED = _denied("No policy permits this; `broker policy explain` shows what would have to change.")
     POLICY_ERROR = _denied("A policy failed to evaluate, so the answer is no; run `broker policy check`.")
     SCOPE_EMPTY = _denied("A permitting policy's @scope leaves nothing of what was asked.")
+    OVERRIDE_IN_FORCE = _denied(
+        "People have stopped this; `broker stop list` shows who and why, and another operator lifts it.",
+        "The people responsible for me have stopped this for now. I cannot go on before they allow it again.",
+    )
     AGENT_REVOKED = _denied("The agent was revoked; an operator can lift the revocation.")
     TENANT_REVOKED = _denied("The tenant was revoked; an operator can lift the revocation.")
     POLICY_REVOKED = _denied("A policy that would permit this was revoked; an operator can lift it.")
     TASK_REVOKED = _denied("The task was revoked; begin a new one.", "What I was working on has been stopped.")
+    TASK_TYPE_REFUSED = _denied(
+        "The bundle has no such type of task for this agent, purpose and tenant, or it is not for the caller to begin."
+    )
+    TASK_BOUNDARY_EXCEEDED = _denied(
+        "The intent lies outside the task's boundary, whatever policy says; begin a task that covers it.",
+        "This is outside what I am working on, so I left it alone.",
+    )
+    TASK_BOUNDARY_WIDER = _denied("A task is narrower than its type, and only ever becomes narrower; ask for less.")
     CREDENTIAL_REVOKED = _denied("The credential was revoked; ask again.", "My permission for this was taken back.")
     STREAM_REFUSED = _denied("This reader is no longer allowed to follow this stream.")
     # what must happen first
@@ -154,6 +166,18 @@ class Reason(Enum):
     TASK_DEADLINE_REFUSED = _unmet(
         "I asked for more time than I may have.", "Name a deadline in the future, within the limit."
     )
+    TASK_TYPE_REQUIRED = _unmet(
+        "I have to say first what kind of task this is.",
+        "The bundle declares types of tasks, and not exactly one fits: name one that is for this agent and purpose.",
+    )
+    TASK_HEARTBEAT_MISSED = _unmet(
+        "What I was working on was stopped, because I did not report on it.",
+        "Three heartbeats in a row were missed, so the task is over; begin a new one.",
+    )
+    TASK_BOUNDARY_CHANGED = _unmet(
+        "What I am working on has just been narrowed; I will look again.",
+        "The task was narrowed while this was decided; ask again.",
+    )
     LIFETIME_EXHAUSTED = _unmet(
         "My identity is about to be renewed; I will try again.",
         "Less than a second is left of the SVID or the task; fetch the current SVID and ask again.",
@@ -162,11 +186,16 @@ class Reason(Enum):
         "The keys of this system cannot be changed yet.",
         "The next key has to be published for a while before it signs; ask again at the time in the detail.",
     )
+    SECOND_PERSON_REQUIRED = _unmet(
+        "Somebody else has to allow this again.",
+        "Who imposed an override does not lift it: another operator does, with another SPIFFE ID.",
+    )
     # what is named
     TASK_UNKNOWN = _unknown("No such task of this agent.")
     CREDENTIAL_UNKNOWN = _unknown("No such credential, or not one that you may name.")
     REVOCATION_UNKNOWN = _unknown("No such revocation, or it was lifted already.")
     REVOCATION_TARGET_UNKNOWN = _unknown("The bundle and the store know nothing by that name.")
+    OVERRIDE_UNKNOWN = _unknown("No such override, or it was lifted already; `broker stop list` shows those in force.")
     KEY_UNKNOWN = _unknown("No such key, or it was removed already; `broker keys list` shows those that count.")
     REQUEST_ID_REUSED = Meaning(
         category=Category.CONFLICT,

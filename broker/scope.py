@@ -61,6 +61,12 @@ def constraint_from_json(value: object) -> Constraint:
     raise ValueError(message)
 
 
+def is_within(inner: Constraint, outer: Constraint) -> bool:
+    """Whether one admits nothing that the other does not."""
+    both = _both(inner, outer)
+    return both is not None and _same(both, inner)
+
+
 def _is_bound(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INTEGER
 

@@ -27,6 +27,7 @@ from broker.operations.checkpoint import ReadCheckpoint, SignCheckpoint
 from broker.operations.exchange import Exchange
 from broker.operations.gate import Gate
 from broker.operations.keys import Keys
+from broker.operations.override import Impose, LiftOverrides, ListOverrides
 from broker.operations.policy import ActiveBundle
 from broker.operations.record import Recorder, RefusalMeter, commit
 from broker.operations.revoke import Lift, Revoke
@@ -34,6 +35,7 @@ from broker.operations.rotate import ListKeys, ReadKeySet, RotateKeys
 from broker.operations.status_indexes import StatusIndexes
 from broker.operations.subscribe import ReadAudit, ReadRevocations
 from broker.operations.task import BeginTask, ExpireTasks, FinishTask
+from broker.operations.task_going import HearTaskOf, NarrowTaskOf
 from broker.policy.source import PolicySource
 from broker.settings import Settings
 from broker.store.interface import Item
@@ -99,6 +101,7 @@ def _compose(
         authenticator=Authenticator(own_id=SpiffeId.parse(settings.broker.spiffe_id)),
         trust=trust,
         store=store,
+        policy=policy,
     )
     attempt = Attempt(gate=gate, recorder=recorder, policy=policy, clock=clock, new_id=new_id)
     keys = Keys(
@@ -181,8 +184,13 @@ def _verbs(settings: Settings, attempt: Attempt, keys: Keys, checkpoints: SignCh
             maximum_lifetime=settings.tasks.maximum_lifetime,
         ),
         finish_task=FinishTask(attempt=attempt),
+        hear_task=HearTaskOf(attempt=attempt),
+        narrow_task=NarrowTaskOf(attempt=attempt),
         revoke=Revoke(attempt=attempt),
         lift=Lift(attempt=attempt),
+        impose_override=Impose(attempt=attempt),
+        lift_override=LiftOverrides(attempt=attempt),
+        list_overrides=ListOverrides(attempt=attempt),
         key_set=ReadKeySet(attempt=attempt, keys=keys),
         list_keys=ListKeys(attempt=attempt, keys=keys),
         rotate_keys=RotateKeys(attempt=attempt, keys=keys),

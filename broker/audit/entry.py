@@ -26,7 +26,18 @@ PERSONAL_INTENT_MEMBERS: Final = ("parameters", "on_behalf_of")
 
 # Members that never stand in an event but behind a commitment.
 PERSONAL: Final = frozenset(
-    {"parameters", "on_behalf_of", "intent_digest", "source", "text", "detail", "conversation", "problem"},
+    {
+        "asked",
+        "conversation",
+        "detail",
+        "intent_digest",
+        "on_behalf_of",
+        "parameters",
+        "person",
+        "problem",
+        "source",
+        "text",
+    },
 )
 
 Salt: TypeAlias = Callable[[], bytes]
@@ -104,7 +115,7 @@ def flatten(event: "DataclassInstance") -> dict[str, Json]:
             case Mapping() if name == "intent":
                 members["intent"] = {k: v for k, v in value.items() if k not in PERSONAL_INTENT_MEMBERS}
                 members |= {k: v for k, v in value.items() if k in PERSONAL_INTENT_MEMBERS}
-            case Mapping():
+            case Mapping() if name == "status_indexes":
                 members[name] = {audience: [list(range_) for range_ in ranges] for audience, ranges in value.items()}
             case _:
                 members[name] = value

@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import ClassVar, TypeAlias
 
 from broker.audit.entry import Caller, Decided, Entry, Opening, Salt, flatten, seal_members, timestamp
+from broker.audit.override_event import OverrideImposed, OverrideLifted
+from broker.audit.task_events import TaskBegun, TaskEnded, TaskJudged, TaskNarrowed
 from broker.intent import Json
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "KeyChanged",
     "KeysRotated",
     "Opening",
+    "OverrideImposed",
+    "OverrideLifted",
     "PolicyActivated",
     "PolicyRejected",
     "RefusalsSuppressed",
@@ -34,6 +38,8 @@ __all__ = [
     "StreamOpened",
     "TaskBegun",
     "TaskEnded",
+    "TaskJudged",
+    "TaskNarrowed",
     "seal",
     "timestamp",
 ]
@@ -115,40 +121,6 @@ class RefusalsSuppressed:
     reason: str
     count: int
     tenant: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskBegun:
-    """A task began."""
-
-    TYPE: ClassVar = "task.begun"
-    at: datetime
-    caller: Caller
-    decided: Decided
-    tenant: str
-    task: str
-    purpose: str
-    conversation: str
-    deadline: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskEnded:
-    """A task ended, and its live credentials with it. `cause` is "ended" or "deadline".
-
-    `revoked` counts them; `status_indexes` names them, as inclusive ranges by audience.
-    """
-
-    TYPE: ClassVar = "task.ended"
-    at: datetime
-    caller: Caller
-    decided: Decided | None
-    tenant: str
-    task: str
-    agent: str
-    cause: str
-    revoked: int
-    status_indexes: Mapping[str, tuple[tuple[int, int], ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +238,8 @@ Event: TypeAlias = (
     | RequestRefused
     | RefusalsSuppressed
     | TaskBegun
+    | TaskNarrowed
+    | TaskJudged
     | TaskEnded
     | RevocationMade
     | RevocationLifted
@@ -275,6 +249,8 @@ Event: TypeAlias = (
     | KeysRotated
     | StreamOpened
     | BrokerStarted
+    | OverrideImposed
+    | OverrideLifted
 )
 
 

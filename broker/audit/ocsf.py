@@ -185,8 +185,14 @@ _CALLS: Final = MappingProxyType(
         "exchange": 1,
         "begin_task": 1,
         "end_task": 3,
+        "cancel_task": 3,
+        "narrow_task": 3,
+        "heartbeat_task": 3,
         "revoke": 1,
         "lift_revocation": 4,
+        "impose_override": 1,
+        "lift_override": 4,
+        "list_overrides": 2,
         "rotate_keys": 3,
         "get_key_set": 2,
         "list_keys": 2,
@@ -230,11 +236,15 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             of=BASE, activity=OTHER, name="Suppress", severity=3, status=FAILURE, fill=_suppressed
         ),
         "task.begun": Kind(of=ENTITY, activity=1, fill=_entity("Task", "task")),
+        "task.narrowed": Kind(of=ENTITY, activity=3, fill=_entity("Task", "task")),
+        "task.judged": Kind(of=ENTITY, activity=3, severity=2, fill=_entity("Task", "task")),
         "task.ended": Kind(of=ENTITY, activity=11, fill=_entity("Task", "task")),
         "revocation.made": Kind(
             of=ENTITY, activity=1, severity=2, fill=_entity("Revocation", "revocation", name="name")
         ),
         "revocation.lifted": Kind(of=ENTITY, activity=4, severity=2, fill=_entity("Revocation", "revocation")),
+        "override.imposed": Kind(of=ENTITY, activity=1, severity=3, fill=_entity("Override", "override", name="name")),
+        "override.lifted": Kind(of=ENTITY, activity=4, severity=3, fill=_entity("Override", "override")),
         "policy.activated": Kind(of=ENTITY, activity=10, fill=_entity("Policy Bundle", "bundle")),
         "policy.rejected": Kind(
             of=ENTITY, activity=10, severity=3, status=FAILURE, fill=_entity("Policy Bundle", "bundle")

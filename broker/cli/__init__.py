@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "revocations": "broker.cli.revocations:revocations",
     "revoke": "broker.cli.revoke:revoke",
     "serve": "broker.cli.serve:serve",
+    "stop": "broker.cli.stop:stop",
     "task": "broker.cli.task:task",
 }
 _HIDDEN: Final = {"_issuer": "broker.cli.serve:issuer", "_door": "broker.cli.serve:door"}

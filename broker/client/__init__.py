@@ -21,7 +21,7 @@ user.
 
 from broker.client.ask import Ask
 from broker.client.bookmark import BookmarkInvalid
-from broker.client.credential import Credential, Ending, Key, KeySet, Rotation, Task
+from broker.client.credential import Continued, Credential, Ending, Key, KeySet, Override, Rotation, Task
 from broker.client.cursors import CursorFile, Cursors, CursorUnusable
 from broker.client.errors import (
     BrokerError,
@@ -48,6 +48,7 @@ __all__ = [
     "BookmarkInvalid",
     "BrokerError",
     "Conflict",
+    "Continued",
     "Credential",
     "CursorFile",
     "CursorUnusable",
@@ -61,6 +62,7 @@ __all__ = [
     "Key",
     "KeySet",
     "OutOfRange",
+    "Override",
     "Received",
     "RefusedError",
     "Rotation",

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from broker.boundary import Boundary
 from broker.credential.token import Token
 from broker.intent import Json
 
@@ -44,7 +45,21 @@ class Credential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A begun task; `deadline` is when it ends by itself."""
+    """A begun task.
+
+    Attributes:
+        id: its id.
+        purpose: registered for the agent.
+        tenant: the tenant that it is pinned to.
+        begun_at: UTC.
+        deadline: when it ends by itself.
+        conversation: as it was named, or empty.
+        type: as the bundle declares it, or empty.
+        boundary: what it may ever touch; a member that is None does not restrict.
+        heartbeat: how often it must be heard of; None: never.
+        agent: SPIFFE ID of the agent whose task it is.
+
+    """
 
     id: str
     purpose: str
@@ -52,15 +67,52 @@ class Task:
     begun_at: datetime
     deadline: datetime
     conversation: str
+    type: str = ""
+    boundary: Boundary = field(default_factory=Boundary)
+    heartbeat: timedelta | None = None
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continued:
+    """A task that goes on, as it is now, and how many of its live credentials have ended."""
+
+    task: Task
+    revoked: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """What ended: the position of its event, how many live credentials ended with it, the id of a revocation."""
+    """What ended: its event's position, how many live credentials ended with it, a revocation's or override's id."""
 
     position: int
     revoked: int = 0
     revocation: str = ""
+    override: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """What people have stopped, until another operator than `imposed_by` lifts it.
+
+    Attributes:
+        id: ovr_….
+        kind: "agent", "tenant", "class", "action" or "everything".
+        name: of what is stopped; empty for everything.
+        within_tenant: of a class or an action, the one tenant in which it is stopped; empty for every tenant.
+        imposed_at: since when, UTC.
+        imposed_by: SPIFFE ID.
+        reason: why, in that operator's words.
+
+    """
+
+    id: str
+    kind: str
+    name: str
+    within_tenant: str
+    imposed_at: datetime
+    imposed_by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

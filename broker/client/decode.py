@@ -8,6 +8,7 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from broker.boundary import Boundary, Extent, limits_from_json, limits_to_json
 from broker.client.credential import Credential, Task
 from broker.client.errors import BrokerError
 from broker.credential.revocation import RuleKind
@@ -94,7 +95,36 @@ def task_of(message: types_pb2.Task) -> Task:
         begun_at=time_of(message.begun_at),
         deadline=time_of(message.deadline),
         conversation=message.conversation,
+        type=message.type,
+        boundary=Boundary(
+            actions=frozenset(message.boundary.actions) or None,
+            resources=frozenset(Extent(type=each.type, id=each.id, set=each.set) for each in message.boundary.resources)
+            or None,
+            services=frozenset(message.boundary.services) or None,
+            limits=limits_from_json(parse_parameters(message.boundary.limits)),
+        ),
+        heartbeat=message.heartbeat.ToTimedelta() if message.HasField("heartbeat") else None,
+        agent=message.agent,
     )
+
+
+def boundary_message(boundary: Boundary) -> types_pb2.TaskBoundary:
+    """Return the message of a boundary."""
+    return types_pb2.TaskBoundary(
+        actions=sorted(boundary.actions or ()),
+        resources=map(_extent_message, boundary.resources or ()),
+        services=sorted(boundary.services or ()),
+        limits=canonical_json(limits_to_json(boundary.limits)).decode() if boundary.limits else "",
+    )
+
+
+def _extent_message(each: Extent) -> types_pb2.Extent:
+    message = types_pb2.Extent(type=each.type)
+    if each.id:
+        message.id = each.id
+    if each.set:
+        message.set = each.set
+    return message
 
 
 def time_of(message: Timestamp) -> datetime:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
@@ -15,30 +15,25 @@ from broker.client.ask import Ask
 from broker.client.cache import ReadCache
 from broker.client.calls import CredentialChannel, Declare, Way
 from broker.client.channel import Endpoint, Generations
-from broker.client.credential import Credential, Ending, Task
-from broker.client.decode import credential_of, duration_of, intent_message, task_of
+from broker.client.credential import Credential, Task
+from broker.client.decode import credential_of, duration_of, intent_message
 from broker.client.errors import refused
 from broker.client.services import Services
 from broker.client.streams import Streams
-from broker.client.verbs import Verbs
-from broker.client.work import running
+from broker.client.tasks import Tasks
 from broker.errors import Refusal
 from broker.intent import Intent, Json, Level, Resource
 from broker.link.identity import IdentitySupply
 from broker.link.source import IdentitySource
 from broker.svid.spiffe_id import SpiffeId
-from broker.v1 import (
-    exchange_pb2,
-    task_pb2,
-    task_pb2_grpc,
-)
+from broker.v1 import exchange_pb2
 
 DEADLINE: Final = 10.0
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
 
 
-class Session(Verbs):
+class Session(Tasks):
     """Asks the broker, always with a deadline, and opens channels to services. Make one with `connect`.
 
     Every method raises RefusedError (in its classes by category) when the broker says no, Unreachable when it does not
@@ -174,39 +169,6 @@ class Session(Verbs):
         if credential is not None:
             raise ValueError("A channel sends one credential, or gets one for each call: not both.")
         return CredentialChannel(Way(service=service, intents=dict(intents)))
-
-    # --- tasks -----------------------------------------------------------------------------------------------------
-
-    def task(
-        self, *, purpose: str, tenant: str = "", lifetime: timedelta | None = None, conversation: str = ""
-    ) -> AbstractAsyncContextManager[Task]:
-        """Begin a task that ends with its `async with` block, whatever happens in it, cancellation included.
-
-        A task that could not be ended raises what `end_task` raises; when the block raised itself, a note on its
-        exception and a warning in the log say so. It then ends by its deadline.
-        """
-        return running(
-            lambda: self.begin_task(purpose=purpose, tenant=tenant, lifetime=lifetime, conversation=conversation),
-            self.end_task,
-        )
-
-    async def begin_task(
-        self, *, purpose: str, tenant: str = "", lifetime: timedelta | None = None, conversation: str = ""
-    ) -> Task:
-        """Begin a task; an agent of several tenants names one here."""
-        request = task_pb2.BeginTaskRequest(
-            purpose=purpose, tenant=tenant, lifetime=duration_of(lifetime), conversation=conversation
-        )
-        answer = await self._ask(lambda channel: task_pb2_grpc.TaskServiceStub(channel).BeginTask, request)
-        return task_of(answer.task)
-
-    async def end_task(self, task: Task | str) -> Ending:
-        """End a task, and its credentials with it."""
-        name = task.id if isinstance(task, Task) else task
-        self._cache.forget_task(name)
-        request = task_pb2.EndTaskRequest(task_id=name)
-        answer = await self._ask(lambda channel: task_pb2_grpc.TaskServiceStub(channel).EndTask, request)
-        return Ending(position=answer.position, revoked=answer.revoked_credentials)
 
 
 @asynccontextmanager

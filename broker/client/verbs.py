@@ -1,4 +1,4 @@
-"""Verbs: what every session asks besides exchanges and tasks: revocation, keys, log."""
+"""Verbs: what every session asks besides exchanges and tasks: revocation, overrides, keys, log."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,12 +7,23 @@ import grpc
 from google.protobuf.message import Message
 
 from broker.client.channel import Endpoint, Generations
-from broker.client.credential import Checkpoint, Ending, Key, KeySet, Rotation
+from broker.client.credential import Checkpoint, Ending, Key, KeySet, Override, Rotation
 from broker.client.decode import rule_message
 from broker.client.errors import from_rpc
 from broker.client.keys import key_of, rotation_of, use_of
+from broker.client.overrides import override_of, target_of
 from broker.credential.revocation import RuleKind
-from broker.v1 import audit_pb2, audit_pb2_grpc, keys_pb2, keys_pb2_grpc, revoke_pb2, revoke_pb2_grpc
+from broker.override import StopKind
+from broker.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
+    override_pb2,
+    override_pb2_grpc,
+    revoke_pb2,
+    revoke_pb2_grpc,
+)
 
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
@@ -38,6 +49,41 @@ class Verbs:
         request = revoke_pb2.LiftRevocationRequest(revocation_id=revocation, reason=reason)
         answer = await self._ask(lambda channel: revoke_pb2_grpc.RevocationServiceStub(channel).LiftRevocation, request)
         return Ending(position=answer.position, revocation=revocation)
+
+    # --- overrides -------------------------------------------------------------------------------------------------
+
+    async def impose_override(self, kind: StopKind, name: str = "", *, reason: str, within_tenant: str = "") -> Ending:
+        """Stop an agent, a tenant, a class, an action or everything, at once; durable when this returns.
+
+        Args:
+            kind: what the name is.
+            name: of what is stopped; none for everything.
+            reason: why, for the audit log and for whoever decides about lifting.
+            within_tenant: of a class or an action, in this tenant only.
+
+        """
+        request = override_pb2.ImposeOverrideRequest(target=target_of(kind, name, within_tenant), reason=reason)
+        answer = await self._ask(lambda channel: override_pb2_grpc.OverrideServiceStub(channel).ImposeOverride, request)
+        return Ending(position=answer.position, revoked=answer.revoked_credentials, override=answer.override_id)
+
+    async def lift_override(self, override: str, *, reason: str) -> Ending:
+        """Let go on what another operator has stopped; what was ended stays ended.
+
+        Raises:
+            Unmet: SECOND_PERSON_REQUIRED, this operator imposed it.
+
+        """
+        request = override_pb2.LiftOverrideRequest(override_id=override, reason=reason)
+        answer = await self._ask(lambda channel: override_pb2_grpc.OverrideServiceStub(channel).LiftOverride, request)
+        return Ending(position=answer.position, override=override)
+
+    async def overrides(self) -> list[Override]:
+        """Return what is stopped now, the oldest first, as far as it concerns this operator's tenants."""
+        answer = await self._ask(
+            lambda channel: override_pb2_grpc.OverrideServiceStub(channel).ListOverrides,
+            override_pb2.ListOverridesRequest(),
+        )
+        return [override_of(each) for each in answer.overrides]
 
     # --- keys and log ----------------------------------------------------------------------------------------------
 

@@ -12,7 +12,9 @@ from broker.errors import Reason
 
 _ATTEMPTS: Final = 3
 # There is nothing left to end.
-_OVER: Final = frozenset({Reason.TASK_ENDED, Reason.TASK_DEADLINE_PASSED, Reason.TASK_REVOKED})
+_OVER: Final = frozenset(
+    {Reason.TASK_ENDED, Reason.TASK_DEADLINE_PASSED, Reason.TASK_HEARTBEAT_MISSED, Reason.TASK_REVOKED}
+)
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
@@ -20,13 +22,16 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def running(
-    begin: Callable[[], Coroutine[Any, Any, Task]], end: Callable[[Task], Awaitable[Ending]]
+    begin: Callable[[], Coroutine[Any, Any, Task]],
+    end: Callable[[Task], Awaitable[Ending]],
+    beat: Callable[[Task], Awaitable[object]],
 ) -> AsyncIterator[Task]:
-    """Begin a task, and end it whatever happens in between.
+    """Begin a task, let it be heard of, and end it whatever happens in between.
 
     Args:
         begin: begins it.
         end: ends it.
+        beat: lets it be heard of.
 
     Raises:
         BrokerError: it could not be begun, or not be ended. When the block itself raised, its exception goes on, with a
@@ -40,12 +45,31 @@ async def running(
         if not beginning.cancelled() and beginning.exception() is None:  # it was begun, and nobody will know of it
             await _end_after(asyncio.CancelledError(), end, beginning.result())
         raise
+    beating = asyncio.create_task(_beat(beat, task))
     try:
-        yield task
+        try:
+            yield task
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
     except BaseException as problem:
         await _end_after(problem, end, task)
         raise
     await finished(_end(end, task))
+
+
+async def _beat(beat: Callable[[Task], Awaitable[object]], task: Task) -> None:
+    """Let a task be heard of as often as it must be, until it is over; what fails is tried again at the next turn."""
+    while task.heartbeat is not None:
+        await asyncio.sleep(task.heartbeat.total_seconds())
+        try:
+            await beat(task)
+        except RefusedError as refusal:
+            _log.warning("heartbeat of task %s refused: %s", task.id, refusal)
+            if refusal.reason in _OVER:
+                return
+        except Exception as problem:  # noqa: BLE001 - the next one may pass
+            _log.warning("heartbeat of task %s failed: %s", task.id, problem)
 
 
 async def finished(work: Coroutine[Any, Any, _T] | asyncio.Future[_T]) -> _T:

@@ -1,7 +1,8 @@
 """The issuer's one worker thread: it owns the operations and the store, and its groups form by themselves.
 
 Whatever exchanges arrived while the last group was committed are the next group; there is no timer. Everything else
-runs between two groups, in order of arrival. Between jobs the worker does the chores that are due.
+runs between two groups, in order of arrival; what is urgent runs before whatever waits, after the one group or job that
+has begun. Between jobs the worker does the chores that are due.
 """
 
 import asyncio
@@ -69,6 +70,7 @@ class Worker:
         self._chores = [(chore, time.monotonic()) for chore in chores]
         self._after = after
         self._waiting: queue.SimpleQueue[_Job[Any] | _Exchange | None] = queue.SimpleQueue()
+        self._first: queue.SimpleQueue[_Job[Any]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run_or_end, name="issuer", daemon=True)
 
     def start(self) -> None:
@@ -99,6 +101,18 @@ class Worker:
             raise Refusal(Reason.LIMIT_BUSY)
         job = _Job(work=work)
         self._waiting.put(job)
+        return await asyncio.wrap_future(job.future)
+
+    async def run_first(self, work: Callable[[], Answer]) -> Answer:
+        """Return what the work returns, before anything else that waits and however much that is.
+
+        Raises:
+            Refusal: the work's own.
+
+        """
+        job = _Job(work=work)
+        self._first.put(job)
+        self._waiting.put(_Job(work=_nothing))  # wakes the worker
         return await asyncio.wrap_future(job.future)
 
     def _run_or_end(self) -> None:
@@ -138,14 +152,23 @@ class Worker:
 
     def _serve(self, jobs: Sequence["_Job[Any] | _Exchange"]) -> None:
         group = [job for job in jobs if isinstance(job, _Exchange)]
+        self._serve_first()
         if group:
             self._serve_exchanges(group)
         for job in jobs:
             if isinstance(job, _Job):
-                try:
-                    job.future.set_result(job.work())
-                except Exception as problem:  # noqa: BLE001  # no defect may end the one worker
-                    job.future.set_exception(_refusal_of(problem))
+                self._serve_first()
+                _do(job)
+
+    def _serve_first(self) -> None:
+        """Do what is urgent now; what becomes urgent meanwhile has its turn before the next job."""
+        urgent = self._first.qsize()
+        for _ in range(urgent):
+            job = self._first.get_nowait()
+            if job.future.set_running_or_notify_cancel():
+                _do(job)
+        if urgent:
+            self._tell_readers()  # of what was stopped, and not only once a whole group is through
 
     def _serve_exchanges(self, group: Sequence[_Exchange]) -> None:
         calls = [call for job in group for call in job.calls]
@@ -166,6 +189,17 @@ class Worker:
                 except Exception as problem:  # noqa: BLE001  # no defect may end the one worker
                     _refusal_of(problem, chore=chore.name)
                 self._chores[index] = (chore, time.monotonic() + chore.seconds)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _do(job: _Job[Any]) -> None:
+    try:
+        job.future.set_result(job.work())
+    except Exception as problem:  # noqa: BLE001  # no defect may end the one worker
+        job.future.set_exception(_refusal_of(problem))
 
 
 def _refusal_of(problem: Exception, chore: str = "") -> Refusal:

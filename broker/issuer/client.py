@@ -14,14 +14,21 @@ from broker.issuer.port import (
     AuditPageCall,
     BeginTaskCall,
     Change,
+    Continued,
     Ended,
     EndTaskCall,
     ExchangeAnswer,
     ExchangeCall,
+    HeartbeatCall,
+    ImposeCall,
     KeyList,
     KeysChanged,
     KeySet,
     LiftCall,
+    LiftOverrideCall,
+    NarrowTaskCall,
+    Overridden,
+    OverrideList,
     ReadCall,
     RefusedCall,
     RevocationPage,
@@ -117,6 +124,14 @@ class RemoteIssuer:
         """End a task and its credentials."""
         return await self._ask(verbs.END_TASK, call)
 
+    async def heartbeat_task(self, call: HeartbeatCall) -> Continued:
+        """Hear that a task is still worked on."""
+        return await self._ask(verbs.HEARTBEAT_TASK, call)
+
+    async def narrow_task(self, call: NarrowTaskCall) -> Continued:
+        """Give a task a narrower boundary, and end what no longer fits."""
+        return await self._ask(verbs.NARROW_TASK, call)
+
     async def revoke(self, call: RevokeCall) -> Ended:
         """Put a rule in force."""
         return await self._ask(verbs.REVOKE, call)
@@ -124,6 +139,18 @@ class RemoteIssuer:
     async def lift(self, call: LiftCall) -> Ended:
         """Take a rule out of force."""
         return await self._ask(verbs.LIFT, call)
+
+    async def impose_override(self, call: ImposeCall) -> Overridden:
+        """Stop something, at once."""
+        return await self._ask(verbs.IMPOSE_OVERRIDE, call)
+
+    async def lift_override(self, call: LiftOverrideCall) -> Overridden:
+        """Lift an override that somebody else imposed."""
+        return await self._ask(verbs.LIFT_OVERRIDE, call)
+
+    async def list_overrides(self, call: ReadCall) -> OverrideList:
+        """Return the overrides in force that concern the caller's tenants."""
+        return await self._ask(verbs.LIST_OVERRIDES, call)
 
     async def key_set(self, call: ReadCall) -> KeySet:
         """Return the public keys."""

@@ -17,39 +17,8 @@ from broker.issuer.port import (
     SignedCheckpoint,
     Snapshot,
     State,
-    Task,
 )
 from broker.issuer.v1 import port_pb2 as v1
-
-
-def encode_task(task: Task) -> v1.Task:
-    """Return the message of a task."""
-    return v1.Task(
-        id=task.id,
-        agent=task.agent,
-        begun_by=task.begun_by,
-        tenant=task.tenant,
-        purpose=task.purpose,
-        conversation=task.conversation,
-        begun_at_us=to_microseconds(task.begun_at),
-        deadline_us=to_microseconds(task.deadline),
-        ended_at_us=None if task.ended_at is None else to_microseconds(task.ended_at),
-    )
-
-
-def decode_task(message: v1.Task) -> Task:
-    """Return a task."""
-    return Task(
-        id=message.id,
-        agent=message.agent,
-        begun_by=message.begun_by,
-        tenant=message.tenant,
-        purpose=message.purpose,
-        conversation=message.conversation,
-        begun_at=from_microseconds(message.begun_at_us),
-        deadline=from_microseconds(message.deadline_us),
-        ended_at=from_microseconds(message.ended_at_us) if message.HasField("ended_at_us") else None,
-    )
 
 
 def encode_ended(ended: Ended) -> v1.Ended:

@@ -15,14 +15,10 @@ from broker.issuer.convert import (
     decode_refusal,
     encode_context,
     encode_refusal,
-    lifetime_of,
-    to_duration,
 )
 from broker.issuer.port import (
     AuditFilter,
     AuditPageCall,
-    BeginTaskCall,
-    EndTaskCall,
     LiftCall,
     ReadCall,
     RefusedCall,
@@ -44,38 +40,6 @@ _RULE_KINDS: Final[Mapping[RuleKind, v1.RuleKind.ValueType]] = {
 _RULE_KINDS_BACK: Final = {message: kind for kind, message in _RULE_KINDS.items()}
 _STARTS: Final[Mapping[Start, v1.Start.ValueType]] = {Start.BEGINNING: v1.START_BEGINNING, Start.END: v1.START_END}
 _STARTS_BACK: Final = {message: start for start, message in _STARTS.items()}
-
-
-def encode_begin_task(call: BeginTaskCall) -> v1.BeginTaskCall:
-    """Return the message of a task to begin."""
-    return v1.BeginTaskCall(
-        context=encode_context(call.context),
-        purpose=call.purpose,
-        tenant=call.tenant,
-        lifetime_us=to_duration(call.lifetime),
-        conversation=call.conversation,
-    )
-
-
-def decode_begin_task(message: v1.BeginTaskCall) -> BeginTaskCall:
-    """Return a task to begin."""
-    return BeginTaskCall(
-        context=decode_context(message.context),
-        purpose=bounded(message.purpose, MAX_NAME, "purpose"),
-        tenant=bounded(message.tenant, MAX_NAME, "tenant"),
-        lifetime=lifetime_of(message),
-        conversation=bounded(message.conversation, MAX_NAME, "conversation"),
-    )
-
-
-def encode_end_task(call: EndTaskCall) -> v1.EndTaskCall:
-    """Return the message of a task to end."""
-    return v1.EndTaskCall(context=encode_context(call.context), task=call.task)
-
-
-def decode_end_task(message: v1.EndTaskCall) -> EndTaskCall:
-    """Return a task to end."""
-    return EndTaskCall(context=decode_context(message.context), task=bounded(message.task, MAX_ID, "task"))
 
 
 def encode_revoke(call: RevokeCall) -> v1.RevokeCall:

@@ -65,7 +65,7 @@ class _Called:
     """Any other call on its way."""
 
     future: asyncio.Future[v1.Frame]
-    size: int
+    weight: tuple[int, int]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,13 +122,13 @@ class Link:
         if not self.alive:
             raise unavailable()
         message = encoded(verb, call)
-        size = message.ByteSize()
         number = self._next_number()
         content = packed(frame_of(number, verb.call, message))
-        if not self.waiting.enter(1, size):
+        weight = (0, 0) if verb.urgent else (1, message.ByteSize())  # how many are urgent, the reception bounds
+        if not self.waiting.enter(*weight):
             raise busy()
         future: asyncio.Future[v1.Frame] = asyncio.get_running_loop().create_future()
-        self._calls[number] = _Called(future=future, size=size)
+        self._calls[number] = _Called(future=future, weight=weight)
         self.writer.write(content)
         return decoded(verb, await future)
 
@@ -226,7 +226,7 @@ class Link:
                 self._take_group(number, frame)
         elif number in self._calls:
             called = self._calls.pop(number)
-            self.waiting.leave(1, called.size)
+            self.waiting.leave(*called.weight)
             if not called.future.done():
                 called.future.set_result(frame)
         else:

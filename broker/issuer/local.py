@@ -12,14 +12,21 @@ from broker.issuer.port import (
     AuditPageCall,
     BeginTaskCall,
     Change,
+    Continued,
     Ended,
     EndTaskCall,
     ExchangeAnswer,
     ExchangeCall,
+    HeartbeatCall,
+    ImposeCall,
     KeyList,
     KeysChanged,
     KeySet,
     LiftCall,
+    LiftOverrideCall,
+    NarrowTaskCall,
+    Overridden,
+    OverrideList,
     ReadCall,
     RefusedCall,
     RevocationPage,
@@ -32,10 +39,12 @@ from broker.issuer.port import (
 )
 from broker.operations.attempt import Attempt
 from broker.operations.checkpoint import ReadCheckpoint
+from broker.operations.override import Impose, LiftOverrides, ListOverrides
 from broker.operations.revoke import Lift, Revoke
 from broker.operations.rotate import ListKeys, ReadKeySet, RotateKeys
 from broker.operations.subscribe import ReadAudit, ReadRevocations
 from broker.operations.task import BeginTask, FinishTask
+from broker.operations.task_going import HearTaskOf, NarrowTaskOf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +54,13 @@ class Verbs:
     attempt: Attempt
     begin_task: BeginTask
     finish_task: FinishTask
+    hear_task: HearTaskOf
+    narrow_task: NarrowTaskOf
     revoke: Revoke
     lift: Lift
+    impose_override: Impose
+    lift_override: LiftOverrides
+    list_overrides: ListOverrides
     key_set: ReadKeySet
     list_keys: ListKeys
     rotate_keys: RotateKeys
@@ -76,6 +90,14 @@ class LocalIssuer:
         """End a task and its credentials."""
         return await self.worker.run(lambda: self.verbs.finish_task(call))
 
+    async def heartbeat_task(self, call: HeartbeatCall) -> Continued:
+        """Hear that a task is still worked on."""
+        return await self.worker.run(lambda: self.verbs.hear_task(call))
+
+    async def narrow_task(self, call: NarrowTaskCall) -> Continued:
+        """Give a task a narrower boundary, and end what no longer fits."""
+        return await self.worker.run(lambda: self.verbs.narrow_task(call))
+
     async def revoke(self, call: RevokeCall) -> Ended:
         """Put a rule in force."""
         return await self.worker.run(lambda: self.verbs.revoke(call))
@@ -83,6 +105,18 @@ class LocalIssuer:
     async def lift(self, call: LiftCall) -> Ended:
         """Take a rule out of force."""
         return await self.worker.run(lambda: self.verbs.lift(call))
+
+    async def impose_override(self, call: ImposeCall) -> Overridden:
+        """Stop something, at once."""
+        return await self.worker.run_first(lambda: self.verbs.impose_override(call))
+
+    async def lift_override(self, call: LiftOverrideCall) -> Overridden:
+        """Lift an override that somebody else imposed."""
+        return await self.worker.run_first(lambda: self.verbs.lift_override(call))
+
+    async def list_overrides(self, call: ReadCall) -> OverrideList:
+        """Return the overrides in force that concern the caller's tenants."""
+        return await self.worker.run_first(lambda: self.verbs.list_overrides(call))
 
     async def key_set(self, call: ReadCall) -> KeySet:
         """Return the public keys."""

@@ -35,6 +35,9 @@ from broker.operations.calls import (
     Start,
 )
 from broker.operations.key_calls import KeyList, KeysChanged, ListedKey, RotateKeysCall
+from broker.operations.override_calls import ImposeCall, LiftOverrideCall, Overridden, OverrideList
+from broker.operations.task_calls import Continued, HeartbeatCall, NarrowTaskCall
+from broker.override import Override, Stop, StopKind
 from broker.task import Task
 
 __all__ = [
@@ -45,16 +48,24 @@ __all__ = [
     "BeginTaskCall",
     "Change",
     "Context",
+    "Continued",
     "EndTaskCall",
     "Ended",
     "ExchangeAnswer",
     "ExchangeCall",
+    "HeartbeatCall",
+    "ImposeCall",
     "Issuer",
     "KeyList",
     "KeySet",
     "KeysChanged",
     "LiftCall",
+    "LiftOverrideCall",
     "ListedKey",
+    "NarrowTaskCall",
+    "Overridden",
+    "Override",
+    "OverrideList",
     "Page",
     "ReadCall",
     "RefusedCall",
@@ -67,6 +78,8 @@ __all__ = [
     "Snapshot",
     "Start",
     "State",
+    "Stop",
+    "StopKind",
     "Task",
 ]
 
@@ -109,11 +122,26 @@ class Issuer(Protocol):
     async def end_task(self, call: EndTaskCall) -> Ended:
         """End a task and its credentials."""
 
+    async def heartbeat_task(self, call: HeartbeatCall) -> Continued:
+        """Hear that a task is still worked on."""
+
+    async def narrow_task(self, call: NarrowTaskCall) -> Continued:
+        """Give a task a narrower boundary, and end what no longer fits."""
+
     async def revoke(self, call: RevokeCall) -> Ended:
         """Put a rule in force."""
 
     async def lift(self, call: LiftCall) -> Ended:
         """Take a rule out of force."""
+
+    async def impose_override(self, call: ImposeCall) -> Overridden:
+        """Stop something, at once. This and the next two do not wait behind exchanges."""
+
+    async def lift_override(self, call: LiftOverrideCall) -> Overridden:
+        """Lift an override that somebody else imposed."""
+
+    async def list_overrides(self, call: ReadCall) -> OverrideList:
+        """Return the overrides in force that concern the caller's tenants."""
 
     async def key_set(self, call: ReadCall) -> KeySet:
         """Return the public keys."""

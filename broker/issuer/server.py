@@ -81,7 +81,8 @@ class _Link:
                 self._start_watching(frame.number)
                 continue
             calls, size = _weight(frame, size)
-            await self.in_flight.wait_and_enter(calls, size)
+            if calls:
+                await self.in_flight.wait_and_enter(calls, size)
             self._start(self._serve(frame, calls, size))
 
     async def close(self) -> None:
@@ -174,4 +175,6 @@ def _weight(frame: v1.Frame, size: int) -> tuple[int, int]:
         # A credential repeats what was asked: once in its scope, once (in base64) in its token.
         return max(1, len(frame.exchange.calls)), size * 4
     verb = VERBS.get(frame.WhichOneof("body") or "")
+    if verb and verb.urgent:
+        return 0, 0  # it has a place even when there is none
     return 1, size + (verb.weight if verb else 0)

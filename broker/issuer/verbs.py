@@ -11,6 +11,8 @@ from broker.errors import Refusal
 from broker.issuer import convert_answers as answers
 from broker.issuer import convert_calls as calls
 from broker.issuer import convert_keys as keys
+from broker.issuer import convert_overrides as overrides
+from broker.issuer import convert_tasks as tasks
 from broker.issuer.convert import decode_refusal, encode_refusal, from_microseconds, to_microseconds
 from broker.issuer.port import Issuer
 from broker.issuer.v1 import port_pb2 as v1
@@ -35,6 +37,7 @@ class Verb(Generic[Call, Answer]):
         decode_answer: the door's half; raises one of CONVERSION_PROBLEMS.
         ask: asks an issuer.
         weight: what the answer may weigh, bytes.
+        urgent: it waits behind nothing that fills a bound: it is carried and asked however much is waiting.
 
     """
 
@@ -46,6 +49,7 @@ class Verb(Generic[Call, Answer]):
     decode_answer: Callable[[Any], Answer]
     ask: Callable[[Issuer, Call], Awaitable[Answer]]
     weight: int = 0
+    urgent: bool = False
 
 
 def _encode_recorded(refusal: Refusal) -> v1.Recorded:
@@ -75,20 +79,38 @@ def _decode_state_call(_: v1.StateCall) -> None:
 BEGIN_TASK: Final = Verb(
     call="begin_task",
     answer="task",
-    encode_call=calls.encode_begin_task,
-    decode_call=calls.decode_begin_task,
-    encode_answer=answers.encode_task,
-    decode_answer=answers.decode_task,
+    encode_call=tasks.encode_begin_task,
+    decode_call=tasks.decode_begin_task,
+    encode_answer=tasks.encode_task,
+    decode_answer=tasks.decode_task,
     ask=lambda issuer, call: issuer.begin_task(call),
 )
 END_TASK: Final = Verb(
     call="end_task",
     answer="ended",
-    encode_call=calls.encode_end_task,
-    decode_call=calls.decode_end_task,
+    encode_call=tasks.encode_end_task,
+    decode_call=tasks.decode_end_task,
     encode_answer=answers.encode_ended,
     decode_answer=answers.decode_ended,
     ask=lambda issuer, call: issuer.end_task(call),
+)
+HEARTBEAT_TASK: Final = Verb(
+    call="heartbeat_task",
+    answer="continued",
+    encode_call=tasks.encode_heartbeat,
+    decode_call=tasks.decode_heartbeat,
+    encode_answer=tasks.encode_continued,
+    decode_answer=tasks.decode_continued,
+    ask=lambda issuer, call: issuer.heartbeat_task(call),
+)
+NARROW_TASK: Final = Verb(
+    call="narrow_task",
+    answer="continued",
+    encode_call=tasks.encode_narrow_task,
+    decode_call=tasks.decode_narrow_task,
+    encode_answer=tasks.encode_continued,
+    decode_answer=tasks.decode_continued,
+    ask=lambda issuer, call: issuer.narrow_task(call),
 )
 REVOKE: Final = Verb(
     call="revoke",
@@ -107,6 +129,36 @@ LIFT: Final = Verb(
     encode_answer=answers.encode_ended,
     decode_answer=answers.decode_ended,
     ask=lambda issuer, call: issuer.lift(call),
+)
+IMPOSE_OVERRIDE: Final = Verb(
+    call="impose_override",
+    answer="overridden",
+    encode_call=overrides.encode_impose,
+    decode_call=overrides.decode_impose,
+    encode_answer=overrides.encode_overridden,
+    decode_answer=overrides.decode_overridden,
+    ask=lambda issuer, call: issuer.impose_override(call),
+    urgent=True,
+)
+LIFT_OVERRIDE: Final = Verb(
+    call="lift_override",
+    answer="overridden",
+    encode_call=overrides.encode_lift_override,
+    decode_call=overrides.decode_lift_override,
+    encode_answer=overrides.encode_overridden,
+    decode_answer=overrides.decode_overridden,
+    ask=lambda issuer, call: issuer.lift_override(call),
+    urgent=True,
+)
+LIST_OVERRIDES: Final = Verb(
+    call="list_overrides",
+    answer="overrides",
+    encode_call=calls.encode_read,
+    decode_call=calls.decode_read,
+    encode_answer=overrides.encode_override_list,
+    decode_answer=overrides.decode_override_list,
+    ask=lambda issuer, call: issuer.list_overrides(call),
+    urgent=True,
 )
 KEY_SET: Final = Verb(
     call="read_key_set",
@@ -197,8 +249,13 @@ VERBS: Final[Mapping[str, Verb[Any, Any]]] = {
     for verb in (
         BEGIN_TASK,
         END_TASK,
+        HEARTBEAT_TASK,
+        NARROW_TASK,
         REVOKE,
         LIFT,
+        IMPOSE_OVERRIDE,
+        LIFT_OVERRIDE,
+        LIST_OVERRIDES,
         KEY_SET,
         LIST_KEYS,
         ROTATE_KEYS,

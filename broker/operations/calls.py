@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from broker.audit.event import Opening
+from broker.boundary import Boundary
 from broker.credential.revocation import Rule
 from broker.credential.token import Credential
 from broker.errors import Refusal
@@ -44,21 +45,44 @@ class ExchangeCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeginTaskCall:
-    """A task to begin; lifetime None takes the configured default."""
+    """A task to begin.
+
+    Attributes:
+        context: who begins it.
+        purpose: registered for the agent.
+        tenant: to pin it to; empty: the agent's only one.
+        lifetime: None takes the configured default.
+        conversation: a name for it, or empty.
+        type: of task; empty: the only one that fits.
+        boundary: what to narrow the type to.
+        heartbeat: how often it will be heard of; None: as its type says.
+        agent: SPIFFE ID of the agent; empty: the caller itself.
+        person: for whom a front end begins it.
+        asked: digest of what that person asked.
+
+    """
 
     context: Context
     purpose: str
     tenant: str = ""
     lifetime: timedelta | None = None
     conversation: str = ""
+    type: str = ""
+    boundary: Boundary = field(default_factory=Boundary)
+    heartbeat: timedelta | None = None
+    agent: str = ""
+    person: str = field(default="", repr=False)
+    asked: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndTaskCall:
-    """A task to end."""
+    """A task to end, or to cancel, and why."""
 
     context: Context
     task: str
+    cancelled: bool = False
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from broker.audit.entry import Entry
 from broker.audit.event import Decided
+from broker.boundary import Boundary
 from broker.credential.grant import Grant, expiry
 from broker.credential.token import Credential
 from broker.errors import Reason, Refusal
@@ -18,10 +19,10 @@ from broker.operations.calls import ExchangeAnswer, ExchangeCall
 from broker.operations.gate import Gate
 from broker.operations.record import Recorder, commit
 from broker.operations.status_indexes import StatusIndexes
-from broker.operations.work import Work, granting, guards_of, refusing, reissuing
+from broker.operations.work import Work, added, granting, guards_of, refusing, reissuing
 from broker.policy.decide import decide
 from broker.policy.decision import Deny, Hold, Permit, Question
-from broker.store.interface import AddGrant, Answer, Committed, Item, StoreUnavailable
+from broker.store.interface import Answer, Committed, Item, StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,11 @@ class Exchange:
         self.gate.admit(work.principal)
         if isinstance(work.call.intent, Refusal):
             raise work.call.intent
+        self._admit_act(work)
+
+    def _admit_act(self, work: Work) -> None:
+        work.action_class = self.gate.class_of(work.intent.action)
+        self.gate.admit_act(agent=work.agent, tenant=work.tenant, action=work.intent.action)
 
     # b. In which task. The tenant is the task's; without a task it stays the agent's only one.
     def _find_task(self, work: Work) -> None:
@@ -90,10 +96,10 @@ class Exchange:
         if task is None or task.agent != work.agent:
             raise Refusal(Reason.TASK_UNKNOWN)
         work.task, work.tenant = task, task.tenant
-        if task.ended_at is not None:
-            raise Refusal(Reason.TASK_ENDED)
-        if task.deadline <= work.now:
-            raise Refusal(Reason.TASK_DEADLINE_PASSED)
+        self._admit_act(work)
+        over = task.over(work.now)
+        if over is not None:
+            raise Refusal(over)
         if task.purpose != work.intent.purpose:
             raise Refusal(Reason.PURPOSE_REFUSED, "the task was begun for another purpose")
 
@@ -120,6 +126,8 @@ class Exchange:
             login=work.principal.login,
             intent=work.intent,
             tenant=work.task.tenant if work.task else "",
+            task_type=work.task.type if work.task else "",
+            boundary=work.task.boundary if work.task else Boundary(),
         )
         decision = decide(policy, question)
         decided = Decided(id=self.new_id("dec"), policies=decision.policy_ids, bundle=decision.bundle_digest)
@@ -167,7 +175,7 @@ class Exchange:
         granted = self.recorder.entry(reissuing(work) if work.reissued else granting(work))
         return Item(
             guards=tuple(guards_of(work)),
-            writes=() if work.reissued else (AddGrant(grant=work.credential.grant, request_id=work.call.request_id),),
+            writes=() if work.reissued else (added(work, work.credential),),
             accepted=lambda _: granted,
             refused=lambda reason: self._refused(work, Refusal(reason)),
         )

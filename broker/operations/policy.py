@@ -6,6 +6,7 @@ from broker.audit.event import PolicyActivated, PolicyRejected
 from broker.errors import Reason, Refusal
 from broker.operations.attempt import Clock
 from broker.operations.record import Recorder, commit
+from broker.operations.stoppers import stoppers_of
 from broker.policy.bundle import CompiledPolicy
 from broker.policy.source import PolicySource
 from broker.store.interface import ActivatePolicy, Item
@@ -58,7 +59,8 @@ class ActiveBundle:
         if found is None or found.digest == self.digest:
             return False
         entry = self.recorder.entry(PolicyActivated(at=self.clock(), bundle=found.digest))
-        item = Item(writes=(ActivatePolicy(digest=found.digest),), accepted=lambda _: entry)
+        activation = ActivatePolicy(digest=found.digest, stoppers=stoppers_of(found))
+        item = Item(writes=(activation,), accepted=lambda _: entry)
         commit(self.recorder.store, [item])
         self._active = found
         return True

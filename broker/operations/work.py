@@ -9,9 +9,10 @@ from broker.credential.token import Credential
 from broker.errors import Refusal
 from broker.intent import Intent
 from broker.operations.calls import ExchangeCall
+from broker.operations.judged import declared_of
 from broker.operations.record import caller_of
 from broker.policy.decision import Permit
-from broker.store.interface import ActivePolicy, Guard, NotRevoked, RequestUnused, TaskAlive
+from broker.store.interface import ActivePolicy, AddGrant, Guard, NotRevoked, RequestUnused, TaskAlive
 from broker.svid.principal import Principal
 from broker.task import Task
 
@@ -25,6 +26,7 @@ class Work:
     principal: Principal | None = None
     task: Task | None = None
     tenant: str = ""
+    action_class: str = ""
     decided: Decided | None = None
     permit: Permit | None = None
     credential: Credential | None = None
@@ -62,15 +64,30 @@ def guards_of(work: Work) -> Sequence[Guard]:
             task=grant.task,
             policy_ids=grant.policy_ids,
             credential_id=grant.credential_id,
+            action=work.intent.action,
+            action_class=work.action_class,
         ),
     ]
     if work.task is not None:
-        guards.append(TaskAlive(task=work.task.id, agent=grant.agent, now=work.now))
+        guards.append(
+            TaskAlive(task=work.task.id, agent=grant.agent, now=work.now, revision=work.task.revision),
+        )
     if work.decided is not None:
         guards.append(ActivePolicy(digest=work.decided.bundle))
     if work.call.request_id and not work.reissued:
         guards.append(RequestUnused(agent=grant.agent, request_id=work.call.request_id))
     return guards
+
+
+def added(work: Work, credential: Credential) -> AddGrant:
+    """Return what is remembered of a grant; of one within a task also what it will be judged by again."""
+    judged = work.task is not None and work.principal is not None
+    return AddGrant(
+        grant=credential.grant,
+        request_id=work.call.request_id,
+        declared=declared_of(work.intent, work.principal.login) if judged and work.principal else "",
+        bundle=work.decided.bundle if judged and work.decided else "",
+    )
 
 
 def granting(work: Work) -> CredentialGranted:

@@ -18,6 +18,7 @@ from broker.policy.golden import GOLDEN_FILE, Case, check_cases, read_cases
 from broker.policy.problem import BundleProblem, Findings, Problem
 from broker.policy.rules import Rule, policy_set, read_rules
 from broker.policy.schema import SCHEMA_FILE, Action, read_actions, read_schema
+from broker.policy.task_checks import check_task_types
 
 __all__ = ["BundleProblem", "CompiledPolicy", "Draft", "Problem", "bundle_digest", "compile_bundle", "read_bundle"]
 
@@ -73,6 +74,7 @@ def read_bundle(files: Mapping[str, bytes]) -> Draft:
     for rule in rules.values():
         check_rule(rule, actions, register, found)
     check_sets(register, actions, found)
+    check_task_types(register, actions, found)
     _check_entities(register, actions, schema, found)
     found.stop_if_any()
     return Draft(policy=_compiled(files, register, actions, rules, schema), cases=cases)

@@ -28,6 +28,7 @@ from broker.policy.entities import Agent, ResourceType, Service
 from broker.policy.manage import decide_manage
 from broker.policy.rules import Rule
 from broker.policy.schema import RESOURCE_SET, Action
+from broker.policy.within import check_within
 from broker.scope import Scope
 
 __all__ = [
@@ -81,6 +82,7 @@ def decide(policy: CompiledPolicy, question: Question) -> Decision:
         _check_tenant(policy, service, intent, tenant)
         # 4. within which piece of work
         _check_task(action, intent)
+        check_within(policy, question, service, resource_type, tenant)
         # 5. what the policies say
         _check_parameters(intent)
         answer = policy.ask_for_agent(

@@ -1,10 +1,11 @@
 """The words of deciding: what is asked, and the answers that there are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from typing import TypeAlias
 
+from broker.boundary import Boundary
 from broker.errors import Reason, Refusal
 from broker.intent import Intent
 from broker.scope import Scope
@@ -28,6 +29,8 @@ class Question:
         login: how it was authenticated: "x509".
         intent: what it declares. A task that it names has been found alive, the agent's own and pinned to `tenant`.
         tenant: tenant of the task, or empty for the agent's only one.
+        task_type: type of the task; empty: the only one that fits.
+        boundary: the task's own.
 
     """
 
@@ -35,6 +38,8 @@ class Question:
     login: str
     intent: Intent
     tenant: str = ""
+    task_type: str = ""
+    boundary: Boundary = field(default_factory=Boundary)
 
 
 class TargetKind(Enum):

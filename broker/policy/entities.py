@@ -1,4 +1,4 @@
-"""Who and what a bundle knows: tenants, agents, services, resource sets, operators, risks of actions.
+"""Who and what a bundle knows: tenants, agents, services, resource sets, operators, risks of actions, task types.
 
 `read_register` reads entities.toml. What stands there is the only source of tenancy, ownership and sensitivity; nothing
 of it is ever taken from a request.
@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from broker.intent import Level
 from broker.policy.problem import Findings
 from broker.policy.table import Table, read_tables
+from broker.policy.task_types import TaskType, read_task_type
 
 ENTITIES_FILE: Final = "entities.toml"
 # Cedar types that carry meaning for the broker itself; a resource type cannot take one of these names.
@@ -54,19 +55,21 @@ class Agent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceType:
-    """What an intent calls by `name` and policies call by `cedar_type`."""
+    """What an intent calls by `name` and policies call by `cedar_type`; its data domain may be empty."""
 
     name: str
     cedar_type: str
     sensitivity: Level
+    data_domain: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service that accepts credentials, for these tenants and resource types."""
+    """A service that accepts credentials, for these tenants and resource types; its environment may be empty."""
 
     spiffe_id: str
     tenants: tuple[str, ...]
+    environment: str
     resource_types: Mapping[str, ResourceType]
 
 
@@ -105,6 +108,7 @@ class Register:
     operators: Mapping[str, Operator]
     sets: Mapping[str, ResourceSet]
     risks: Mapping[str, Level]
+    task_types: Mapping[str, TaskType]
 
     @property
     def roles(self) -> frozenset[str]:
@@ -129,7 +133,7 @@ class _Reader:
 
     def __init__(self, content: bytes, found: Findings) -> None:
         self._found = found
-        kinds = ("tenant", "agent", "service", "set", "operator", "action")
+        kinds = ("tenant", "agent", "service", "set", "operator", "action", "task_type")
         self._tables = read_tables(content, file=ENTITIES_FILE, kinds=kinds, found=found)
         self._seen: set[str] = set()
         self._tenants = tuple(self._tenant(table) for table in self._tables["tenant"])
@@ -147,6 +151,7 @@ class _Reader:
             operators={operator.spiffe_id: operator for operator in operators},
             sets={entry.name: entry for entry in sets},
             risks=dict(self._risk(table) for table in self._tables["action"]),
+            task_types={kind.name: kind for kind in map(self._task_type, self._tables["task_type"])},
         )
 
     def _once(self, table: Table, what: str, key: str) -> None:
@@ -200,6 +205,7 @@ class _Reader:
 
     def _service(self, table: Table) -> Service:
         spiffe_id, tenants = self._identity(table), self._tenants_of(table)
+        environment = table.name("environment", default="")
         kinds: dict[str, ResourceType] = {}
         for inner in table.tables("resource_type"):
             kind = self._resource_type(inner)
@@ -207,14 +213,15 @@ class _Reader:
                 inner.problem(f"resource type {kind.name!r} is declared twice by this service; keep one")
             kinds[kind.name] = kind
         table.done()
-        return Service(spiffe_id=spiffe_id, tenants=tenants, resource_types=kinds)
+        return Service(spiffe_id=spiffe_id, tenants=tenants, environment=environment, resource_types=kinds)
 
     def _resource_type(self, table: Table) -> ResourceType:
         name, cedar_type, sensitivity = table.name("name"), table.text("cedar_type"), table.level("sensitivity")
         if not _CEDAR_TYPE.fullmatch(cedar_type) or cedar_type in BUILT_IN_TYPES:
             table.problem(f"cedar_type {cedar_type!r} must be the name of an entity type of your own, such as Order")
+        domain = table.name("data_domain", default="")
         table.done()
-        return ResourceType(name=name, cedar_type=cedar_type, sensitivity=sensitivity)
+        return ResourceType(name=name, cedar_type=cedar_type, sensitivity=sensitivity, data_domain=domain)
 
     def _set(self, table: Table, services: Mapping[str, Service]) -> ResourceSet:
         entry = ResourceSet(
@@ -255,6 +262,11 @@ class _Reader:
         self._once(table, "action", name)
         table.done()
         return name, risk
+
+    def _task_type(self, table: Table) -> TaskType:
+        kind = read_task_type(table)
+        self._once(table, "task type", kind.name)
+        return kind
 
 
 def read_register(content: bytes, found: Findings) -> Register:

@@ -157,6 +157,7 @@ def _question(table: Table) -> Question:
         principal=table.spiffe_id("principal"),
         login=table.text("login", default="x509"),
         tenant=tenant,
+        task_type=table.name("task_type", default=""),
         intent=Intent(
             action=table.text("action"),
             resource=Resource(type=table.text("resource_type"), id=chosen[0], set=chosen[1]),

@@ -69,7 +69,7 @@ def _check_reach(policy: CompiledPolicy, principal: Principal, question: ManageQ
         return
     if target.tenant and target.tenant not in principal.tenants:
         raise Refusal(Reason.TENANT_REFUSED, _OUT_OF_REACH)
-    if question.action in _OF_NO_TENANT or _is_itself(principal, target):
+    if question.action in _OF_NO_TENANT or _is_itself(principal, target) or _is_front_end(policy, principal, question):
         return
     if not isinstance(principal, Operator) and target.kind in {TargetKind.AGENT, TargetKind.SERVICE}:
         raise Refusal(Reason.POLICY_NOT_PERMITTED, "agents and services ask about themselves only")
@@ -87,6 +87,20 @@ def _is_itself(principal: Principal, target: Target) -> bool:
         case Operator():
             return False
     return target.kind is kind and target.id == principal.spiffe_id
+
+
+def _is_front_end(policy: CompiledPolicy, principal: Principal, question: ManageQuestion) -> bool:
+    """Whether a task type lets this service begin tasks of the agent, in the tenant that the task is for."""
+    target = question.target
+    return (
+        question.action == "broker.task.begin"
+        and isinstance(principal, Service)
+        and target.kind is TargetKind.AGENT
+        and any(
+            principal.spiffe_id in kind.begun_by and target.id in kind.agents and target.tenant in kind.tenants
+            for kind in policy.register.task_types.values()
+        )
+    )
 
 
 def _tenants_of(policy: CompiledPolicy, target: Target) -> set[str]:

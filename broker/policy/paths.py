@@ -16,6 +16,7 @@ from broker.intent import Intent, Resource
 from broker.policy.candidates import LIVE_TASK, literals_of, unnamed_id
 from broker.policy.cedar_text import text_of
 from broker.policy.compiled import CompiledPolicy
+from broker.policy.decide import decide
 from broker.policy.decision import ActionClass, Deny, Hold, Question
 from broker.policy.entities import Agent, ResourceType, Service
 from broker.policy.imagined import Asked, asked
@@ -24,6 +25,7 @@ from broker.policy.residual import Known, Residual, narrowed, open_member, possi
 from broker.policy.rules import Rule
 from broker.policy.schema import RESOURCE_SET, Action
 from broker.policy.shape import parameters_of
+from broker.policy.within import variants
 from broker.policy.witness import Witnesses
 from broker.scope import Constraint
 
@@ -121,7 +123,9 @@ class _Finder:
     """Finds paths; keeps what several rows need."""
 
     def __init__(self, policy: CompiledPolicy, examples: Iterable[Question]) -> None:
-        self._policy = policy
+        # Rows are found as if there were no task types, and then held to them: what is searched stays small.
+        self._bundle = policy
+        self._policy = policy = replace(policy, register=replace(policy.register, task_types={}))
         self._unnamed = unnamed_id(literals_of(policy.rules.values()))
         self._witnesses = Witnesses(policy, examples)
         self._shape = cache(lambda action, kind: parameters_of(policy.schema, action, kind))
@@ -156,7 +160,7 @@ class _Finder:
     def _path(self, question: Question, kind: ResourceType, rules: tuple[Rule, ...]) -> Path | None:
         """Return the row that a question stands for; None when no question of the row can be permitted."""
         heard = asked(self._policy, question)
-        if isinstance(heard, Deny):
+        if isinstance(heard, Deny) or not self._in_tasks(question):
             return None
         left = self._left(heard, rules)
         # The search below would come to the same end, after many decisions.
@@ -166,9 +170,22 @@ class _Finder:
         if not any(rule.permits for rule in rules):
             return None
         shape = self._shape(question.intent.action, RESOURCE_SET if question.intent.resource.set else kind.cedar_type)
-        found = self._witnesses.find(question, rules, shape)
+        found = self._held_to_types(self._witnesses.find(question, rules, shape))
         rules = self._living(question, heard, rules, found)
         return self._row(question, rules, left, found) if any(rule.permits for rule in rules) else None
+
+    def _in_tasks(self, question: Question) -> tuple[Question, ...]:
+        return tuple(variants(self._bundle, question)) if self._bundle.register.task_types else (question,)
+
+    def _held_to_types(self, found: Found | None) -> Found | None:
+        """Return what was found as the bundle itself decides it, in some task; None when it lies outside of all."""
+        if found is None:
+            return None
+        for question in self._in_tasks(found.question):
+            decision = decide(self._bundle, question)
+            if not isinstance(decision, Deny):
+                return replace(found, question=question, decision=decision)
+        return None
 
     def _living(
         self, question: Question, heard: Asked, rules: tuple[Rule, ...], found: Found | None

@@ -16,14 +16,14 @@ from cedarpy import pst
 
 from broker.errors import Refusal
 from broker.intent import is_text, parse_parameters, require_name
+from broker.policy.durations import MAXIMUM as MAX_LIFETIME
+from broker.policy.durations import duration_from
 from broker.policy.problem import Findings
 from broker.scope import Constraint, constraint_from_json
 
 ANNOTATIONS: Final = frozenset({"id", "max_lifetime", "scope", "reason"})
 TERMS: Final = frozenset({"max_lifetime", "scope"})
-MAX_LIFETIME: Final = timedelta(hours=24)
 MAX_REASON: Final = 200
-_DURATION: Final = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?(?:(\d{1,5})S)?")
 _INCOMPLETE: Final = "unexpected end of input"
 
 
@@ -187,10 +187,8 @@ def _names_agent(constraint: pst.PrincipalOrResourceConstraint) -> bool:
 
 def _lifetime(text: str, note: Callable[[str], None]) -> timedelta | None:
     """Read an ISO 8601 duration in hours, minutes and seconds."""
-    parts = _DURATION.fullmatch(text)
-    hours, minutes, seconds = (int(part or 0) for part in parts.groups()) if parts else (0, 0, 0)
-    lifetime = timedelta(hours=hours, minutes=minutes, seconds=seconds)
-    if not timedelta(0) < lifetime <= MAX_LIFETIME:
+    lifetime = duration_from(text)
+    if lifetime is None or lifetime > MAX_LIFETIME:
         note('@max_lifetime is a duration such as "PT5M" or "PT1H30M", more than nothing and at most PT24H')
         return None
     return lifetime

@@ -88,6 +88,20 @@ class Table:
             self.problem(f"{key} must be a SPIFFE ID with a path, such as spiffe://example.org/agent/name")
         return text
 
+    def spiffe_ids(self, key: str) -> tuple[str, ...]:
+        """Return a list of different SPIFFE IDs with a path, one at the least."""
+        value = self.value(key)
+        if not isinstance(value, list) or not value or not all(map(self.is_spiffe_id, value)):
+            self.problem(f'{key} must be a list of SPIFFE IDs such as ["spiffe://example.org/agent/name"]')
+            return ()
+        if len(set(value)) != len(value):
+            self.problem(f"{key} names one thing twice; name it once")
+        return tuple(value)
+
+    def is_spiffe_id(self, value: object) -> bool:
+        """Whether a value of this table is a SPIFFE ID with a path."""
+        return isinstance(value, str) and _is_spiffe_id(value)
+
     def tables(self, key: str) -> "tuple[Table, ...]":
         """Return an array of tables within this one."""
         inner = _array(self.value(key))

@@ -27,7 +27,6 @@ from broker.issuer.port import (
     Revoked,
     SignedCheckpoint,
     Start,
-    Task,
 )
 from broker.v1 import audit_pb2, exchange_pb2, revoke_pb2, types_pb2
 
@@ -176,18 +175,6 @@ def credential(held: Credential) -> types_pb2.Credential:
         policy_ids=grant.policy_ids,
         transaction_id=grant.transaction_id,
         tenant=grant.tenant,
-    )
-
-
-def task(begun: Task) -> types_pb2.Task:
-    """Return a task."""
-    return types_pb2.Task(
-        task_id=begun.id,
-        purpose=begun.purpose,
-        tenant=begun.tenant,
-        begun_at=timestamp(begun.begun_at),
-        deadline=timestamp(begun.deadline),
-        conversation=begun.conversation,
     )
 
 

@@ -23,6 +23,7 @@ from broker.server.hub import Hub
 from broker.server.keys import KeyServicer
 from broker.server.limits import Limits
 from broker.server.observe import CallLog, Counters
+from broker.server.override import OverrideServicer
 from broker.server.reception import Reception
 from broker.server.revoke import RevocationServicer
 from broker.server.task import TaskServicer
@@ -115,6 +116,7 @@ class Door:
                 RevocationServicer(reception=reception, follow=follow).handler(),
                 AuditServicer(reception=reception, follow=follow).handler(),
                 KeyServicer(reception=reception).handler(),
+                OverrideServicer(reception=reception).handler(),
                 health.HealthServicer(reception=reception, hub=hub).handler(),
             )
         )

@@ -18,6 +18,7 @@ SERVICES: Final = frozenset(
         "broker.v1.AuditService",
         "broker.v1.ExchangeService",
         "broker.v1.KeyService",
+        "broker.v1.OverrideService",
         "broker.v1.RevocationService",
         "broker.v1.TaskService",
     }

@@ -17,6 +17,7 @@ class Limits:
         heartbeat: the longest that a stream is silent.
         spacing: the least time between two pages of one stream; what comes in between goes in one message.
         calls: questions to the issuer that may be open at once; more are refused with LIMIT_BUSY.
+        urgent: questions about overrides that one caller may have open; they are not counted among `calls`.
         pages: of those, how many may be pages of streams; further pages wait.
         message: bytes of one received message. An exchange has at most 32 KiB of parameters and little else; a message
             of ExchangeStream holds up to 256 items or this many bytes, whichever is less.
@@ -38,6 +39,7 @@ class Limits:
     heartbeat: float = 2.0
     spacing: float = 0.02
     calls: int = 4096
+    urgent: int = 8
     pages: int = 256
     message: int = 1024 * KIB
     metadata: int = 16 * KIB

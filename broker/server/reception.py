@@ -5,6 +5,7 @@ with an exception's text and leave no event), the issuer is asked within a bound
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,6 +89,7 @@ class Reception:
         self._call_log = call_log
         self._new_id = new_id
         self._asked: set[asyncio.Task[Any]] = set()
+        self._urgent: Counter[bytes] = Counter()
         self._pages = asyncio.Semaphore(limits.pages)
 
     # --- the handlers that gRPC is given ---------------------------------------------------------------------------
@@ -174,9 +176,38 @@ class Reception:
         if len(self._asked) >= self.limits.calls:
             question.close()
             raise Refusal(Reason.LIMIT_BUSY)
+        return await self._wait(call, self._begin(question))
+
+    async def ask_first(self, call: Call, question: Coroutine[Any, Any, Answer]) -> Answer:
+        """Ask what must not wait for others: the same, however much is open.
+
+        What one caller has open is bounded all the same, by its certificate, so that nobody can crowd out another.
+
+        Raises:
+            Refusal: as `ask`.
+
+        """
+        who = call.context.evidence.leaf
+        if self._urgent[who] >= self.limits.urgent:
+            question.close()
+            raise Refusal(Reason.LIMIT_BUSY)
+        self._urgent[who] += 1
+        task = self._begin(question)
+        task.add_done_callback(lambda _: self._forget_urgent(who))
+        return await self._wait(call, task)
+
+    def _begin(self, question: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
         task = asyncio.get_running_loop().create_task(question)
         self._asked.add(task)
         task.add_done_callback(self._answered)
+        return task
+
+    def _forget_urgent(self, who: bytes) -> None:
+        self._urgent[who] -= 1
+        if not self._urgent[who]:
+            del self._urgent[who]
+
+    async def _wait(self, call: Call, task: asyncio.Task[Answer]) -> Answer:
         done, _ = await asyncio.wait((task,), timeout=self._patience(call))
         if not done:
             raise Refusal(Reason.ISSUER_UNAVAILABLE, "no answer in time")

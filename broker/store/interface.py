@@ -13,6 +13,7 @@ from typing import Protocol
 from broker.audit.entry import Opening
 from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation, Rule
+from broker.override import Override, Stopper
 from broker.store.items import (
     ActivatePolicy,
     ActivePolicy,
@@ -39,6 +40,8 @@ from broker.store.items import (
     TaskOpen,
     Write,
 )
+from broker.store.override_items import AddOverride, LiftOverride, OverrideInForce
+from broker.store.task_items import EndCredentials, HearTask, HeldGrant, NarrowTask
 from broker.task import Task
 
 __all__ = [
@@ -46,16 +49,23 @@ __all__ = [
     "ActivePolicy",
     "AddGrant",
     "AddKeyRequest",
+    "AddOverride",
     "AddRevocation",
     "AddTask",
     "Answer",
     "Committed",
     "Effects",
+    "EndCredentials",
     "EndTask",
     "Guard",
+    "HearTask",
+    "HeldGrant",
     "Item",
+    "LiftOverride",
     "LiftRevocation",
+    "NarrowTask",
     "NotRevoked",
+    "OverrideInForce",
     "PutKey",
     "Rejected",
     "RequestUnused",
@@ -154,7 +164,10 @@ class Store(Protocol):
         """Return a task, ended or not."""
 
     def tasks_due(self, now: datetime) -> Sequence[Task]:
-        """Return the tasks that have not ended though their deadline has passed."""
+        """Return the tasks that have not ended though their deadline has passed, or three heartbeats were missed."""
+
+    def held(self, task_id: str, now: datetime, *, unless_under: str = "") -> Sequence[HeldGrant]:
+        """Return the grants of a task whose credentials are live, without those that one bundle decided."""
 
     def grant(self, credential_id: str) -> Grant | None:
         """Return a grant that is still remembered."""
@@ -170,6 +183,12 @@ class Store(Protocol):
 
     def is_revoked(self, rules: Sequence[Rule]) -> Rule | None:
         """Return the first of these rules that is in force."""
+
+    def overrides(self) -> Sequence[Override]:
+        """Return every override in force, the oldest first."""
+
+    def stoppers(self) -> Sequence[Stopper]:
+        """Return whom the last bundle that was activated lets stop things."""
 
     def has_live_grants(self, rule: Rule) -> bool:
         """Whether a grant that is still remembered carries this name."""

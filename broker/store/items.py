@@ -9,6 +9,9 @@ from broker.audit.entry import Entry
 from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation
 from broker.errors import Reason
+from broker.override import Stopper
+from broker.store.override_items import AddOverride, LiftOverride, OverrideInForce
+from broker.store.task_items import EndCredentials, HearTask, NarrowTask
 from broker.task import Task
 
 # --- guards: checked inside the transaction -----------------------------------------------------------------------
@@ -16,9 +19,10 @@ from broker.task import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotRevoked:
-    """No rule in force covers this, and the credential, when one is named, was not ended by an earlier rule or task.
+    """Nobody has stopped this, no rule in force covers it, and no earlier rule or task ended the credential it names.
 
-    Refused with AGENT_, TENANT_, TASK_, POLICY_ or CREDENTIAL_REVOKED; the first in this order.
+    Refused with OVERRIDE_IN_FORCE, AGENT_, TENANT_, TASK_, POLICY_ or CREDENTIAL_REVOKED; the first in this order.
+    `action` is empty when it is about none, `action_class` when nobody knows it.
     """
 
     agent: str
@@ -26,18 +30,22 @@ class NotRevoked:
     task: str
     policy_ids: tuple[str, ...]
     credential_id: str = ""
+    action: str = ""
+    action_class: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskAlive:
-    """The task exists, is this agent's, has not ended, and its deadline lies after `now`.
+    """The task exists, is this agent's, has not ended, is not over by itself at `now`, and was not narrowed meanwhile.
 
-    Refused with TASK_UNKNOWN, TASK_ENDED or TASK_DEADLINE_PASSED.
+    Refused with TASK_UNKNOWN, TASK_DEADLINE_PASSED, TASK_HEARTBEAT_MISSED, TASK_ENDED or TASK_BOUNDARY_CHANGED.
+    `revision` is the one that was decided on; None asks nothing about it.
     """
 
     task: str
     agent: str
     now: datetime
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +80,9 @@ class ActivePolicy:
     digest: str
 
 
-Guard: TypeAlias = NotRevoked | TaskAlive | TaskOpen | RequestUnused | RevocationInForce | ActivePolicy
+Guard: TypeAlias = (
+    NotRevoked | TaskAlive | TaskOpen | RequestUnused | RevocationInForce | ActivePolicy | OverrideInForce
+)
 
 # --- writes -------------------------------------------------------------------------------------------------------
 
@@ -127,10 +137,15 @@ class StoredKeyRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddGrant:
-    """Remember a grant until it expires (and its request id, when it has one; guard it with RequestUnused)."""
+    """Remember a grant until it expires (and its request id, when it has one; guard it with RequestUnused).
+
+    Within a task, `declared` is what its scope does not say of its intent, a JSON object, and `bundle` what decided.
+    """
 
     grant: Grant
     request_id: str = ""
+    declared: str = "{}"
+    bundle: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,13 +194,26 @@ class AddKeyRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivatePolicy:
-    """Make a bundle the active one."""
+    """Make a bundle the active one, and remember whom it lets stop things."""
 
     digest: str
+    stoppers: tuple[Stopper, ...] = ()
 
 
 Write: TypeAlias = (
-    AddGrant | AddTask | EndTask | AddRevocation | LiftRevocation | PutKey | AddKeyRequest | ActivatePolicy
+    AddGrant
+    | AddTask
+    | EndTask
+    | AddRevocation
+    | LiftRevocation
+    | PutKey
+    | AddKeyRequest
+    | ActivatePolicy
+    | AddOverride
+    | LiftOverride
+    | HearTask
+    | NarrowTask
+    | EndCredentials
 )
 
 # --- items and answers --------------------------------------------------------------------------------------------

@@ -284,7 +284,7 @@ class Revoked(_message.Message):
     position: _builtins.int
     """Its position in the audit log."""
     rule: _builtins.str
-    """The kind of rule: "credential", "task", "agent", "tenant" or "policy"."""
+    """The kind of rule: "credential", "task", "agent", "tenant" or "policy"; "override" when people stopped something."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
         """When it was committed."""

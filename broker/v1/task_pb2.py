@@ -27,7 +27,7 @@ from broker.v1.buf.validate import validate_pb2 as buf_dot_validate_dot_validate
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62roker/v1/task.proto\x12\tbroker.v1\x1a\x15\x62roker/v1/types.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa8\x01\n\x10\x42\x65ginTaskRequest\x12\x1b\n\x07purpose\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\x18\n\x06tenant\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\x12=\n\x08lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\x12\x1e\n\x0c\x63onversation\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"2\n\x11\x42\x65ginTaskResponse\x12\x1d\n\x04task\x18\x01 \x01(\x0b\x32\x0f.broker.v1.Task\",\n\x0e\x45ndTaskRequest\x12\x1a\n\x07task_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"@\n\x0f\x45ndTaskResponse\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x1b\n\x13revoked_credentials\x18\x02 \x01(\r2\x97\x01\n\x0bTaskService\x12\x46\n\tBeginTask\x12\x1b.broker.v1.BeginTaskRequest\x1a\x1c.broker.v1.BeginTaskResponse\x12@\n\x07\x45ndTask\x12\x19.broker.v1.EndTaskRequest\x1a\x1a.broker.v1.EndTaskResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62roker/v1/task.proto\x12\tbroker.v1\x1a\x15\x62roker/v1/types.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa0\x03\n\x10\x42\x65ginTaskRequest\x12\x1b\n\x07purpose\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\x18\n\x06tenant\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\x12=\n\x08lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\x12\x1e\n\x0c\x63onversation\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\x12\x16\n\x04type\x18\x05 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\x12)\n\x08\x62oundary\x18\x06 \x01(\x0b\x32\x17.broker.v1.TaskBoundary\x12=\n\theartbeat\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x90\x1c\x32\x02\x08\x01\x12\x17\n\x05\x61gent\x18\x08 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x1b\n\x06person\x18\t \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03(\x80\x02\x12>\n\x0c\x61sked_digest\x18\n \x01(\tB(\x80\x01\x01\xbaH\"r 2\x1e^(sha-256:[A-Za-z0-9_-]{43})?$\"2\n\x11\x42\x65ginTaskResponse\x12\x1d\n\x04task\x18\x01 \x01(\x0b\x32\x0f.broker.v1.Task\",\n\x0e\x45ndTaskRequest\x12\x1a\n\x07task_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"@\n\x0f\x45ndTaskResponse\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x1b\n\x13revoked_credentials\x18\x02 \x01(\r\"I\n\x11\x43\x61ncelTaskRequest\x12\x1a\n\x07task_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"C\n\x12\x43\x61ncelTaskResponse\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x1b\n\x13revoked_credentials\x18\x02 \x01(\r\"2\n\x14HeartbeatTaskRequest\x12\x1a\n\x07task_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"S\n\x15HeartbeatTaskResponse\x12\x1d\n\x04task\x18\x01 \x01(\x0b\x32\x0f.broker.v1.Task\x12\x1b\n\x13revoked_credentials\x18\x02 \x01(\r\"|\n\x11NarrowTaskRequest\x12\x1a\n\x07task_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x31\n\x08\x62oundary\x18\x02 \x01(\x0b\x32\x17.broker.v1.TaskBoundaryB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"P\n\x12NarrowTaskResponse\x12\x1d\n\x04task\x18\x01 \x01(\x0b\x32\x0f.broker.v1.Task\x12\x1b\n\x13revoked_credentials\x18\x02 \x01(\r2\x81\x03\n\x0bTaskService\x12\x46\n\tBeginTask\x12\x1b.broker.v1.BeginTaskRequest\x1a\x1c.broker.v1.BeginTaskResponse\x12@\n\x07\x45ndTask\x12\x19.broker.v1.EndTaskRequest\x1a\x1a.broker.v1.EndTaskResponse\x12I\n\nCancelTask\x12\x1c.broker.v1.CancelTaskRequest\x1a\x1d.broker.v1.CancelTaskResponse\x12R\n\rHeartbeatTask\x12\x1f.broker.v1.HeartbeatTaskRequest\x1a .broker.v1.HeartbeatTaskResponse\x12I\n\nNarrowTask\x12\x1c.broker.v1.NarrowTaskRequest\x1a\x1d.broker.v1.NarrowTaskResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,16 +42,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BEGINTASKREQUEST'].fields_by_name['lifetime']._serialized_options = b'\272H\r\252\001\n\"\004\010\200\365$2\002\010\001'
   _globals['_BEGINTASKREQUEST'].fields_by_name['conversation']._loaded_options = None
   _globals['_BEGINTASKREQUEST'].fields_by_name['conversation']._serialized_options = b'\272H\005r\003(\200\001'
+  _globals['_BEGINTASKREQUEST'].fields_by_name['type']._loaded_options = None
+  _globals['_BEGINTASKREQUEST'].fields_by_name['type']._serialized_options = b'\272H\005r\003(\200\001'
+  _globals['_BEGINTASKREQUEST'].fields_by_name['heartbeat']._loaded_options = None
+  _globals['_BEGINTASKREQUEST'].fields_by_name['heartbeat']._serialized_options = b'\272H\014\252\001\t\"\003\010\220\0342\002\010\001'
+  _globals['_BEGINTASKREQUEST'].fields_by_name['agent']._loaded_options = None
+  _globals['_BEGINTASKREQUEST'].fields_by_name['agent']._serialized_options = b'\272H\005r\003(\200\020'
+  _globals['_BEGINTASKREQUEST'].fields_by_name['person']._loaded_options = None
+  _globals['_BEGINTASKREQUEST'].fields_by_name['person']._serialized_options = b'\200\001\001\272H\005r\003(\200\002'
+  _globals['_BEGINTASKREQUEST'].fields_by_name['asked_digest']._loaded_options = None
+  _globals['_BEGINTASKREQUEST'].fields_by_name['asked_digest']._serialized_options = b'\200\001\001\272H\"r 2\036^(sha-256:[A-Za-z0-9_-]{43})?$'
   _globals['_ENDTASKREQUEST'].fields_by_name['task_id']._loaded_options = None
   _globals['_ENDTASKREQUEST'].fields_by_name['task_id']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_CANCELTASKREQUEST'].fields_by_name['task_id']._loaded_options = None
+  _globals['_CANCELTASKREQUEST'].fields_by_name['task_id']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_CANCELTASKREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_CANCELTASKREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003(\200\010'
+  _globals['_HEARTBEATTASKREQUEST'].fields_by_name['task_id']._loaded_options = None
+  _globals['_HEARTBEATTASKREQUEST'].fields_by_name['task_id']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_NARROWTASKREQUEST'].fields_by_name['task_id']._loaded_options = None
+  _globals['_NARROWTASKREQUEST'].fields_by_name['task_id']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_NARROWTASKREQUEST'].fields_by_name['boundary']._loaded_options = None
+  _globals['_NARROWTASKREQUEST'].fields_by_name['boundary']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_NARROWTASKREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_NARROWTASKREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003(\200\010'
   _globals['_BEGINTASKREQUEST']._serialized_start=120
-  _globals['_BEGINTASKREQUEST']._serialized_end=288
-  _globals['_BEGINTASKRESPONSE']._serialized_start=290
-  _globals['_BEGINTASKRESPONSE']._serialized_end=340
-  _globals['_ENDTASKREQUEST']._serialized_start=342
-  _globals['_ENDTASKREQUEST']._serialized_end=386
-  _globals['_ENDTASKRESPONSE']._serialized_start=388
-  _globals['_ENDTASKRESPONSE']._serialized_end=452
-  _globals['_TASKSERVICE']._serialized_start=455
-  _globals['_TASKSERVICE']._serialized_end=606
+  _globals['_BEGINTASKREQUEST']._serialized_end=536
+  _globals['_BEGINTASKRESPONSE']._serialized_start=538
+  _globals['_BEGINTASKRESPONSE']._serialized_end=588
+  _globals['_ENDTASKREQUEST']._serialized_start=590
+  _globals['_ENDTASKREQUEST']._serialized_end=634
+  _globals['_ENDTASKRESPONSE']._serialized_start=636
+  _globals['_ENDTASKRESPONSE']._serialized_end=700
+  _globals['_CANCELTASKREQUEST']._serialized_start=702
+  _globals['_CANCELTASKREQUEST']._serialized_end=775
+  _globals['_CANCELTASKRESPONSE']._serialized_start=777
+  _globals['_CANCELTASKRESPONSE']._serialized_end=844
+  _globals['_HEARTBEATTASKREQUEST']._serialized_start=846
+  _globals['_HEARTBEATTASKREQUEST']._serialized_end=896
+  _globals['_HEARTBEATTASKRESPONSE']._serialized_start=898
+  _globals['_HEARTBEATTASKRESPONSE']._serialized_end=981
+  _globals['_NARROWTASKREQUEST']._serialized_start=983
+  _globals['_NARROWTASKREQUEST']._serialized_end=1107
+  _globals['_NARROWTASKRESPONSE']._serialized_start=1109
+  _globals['_NARROWTASKRESPONSE']._serialized_end=1189
+  _globals['_TASKSERVICE']._serialized_start=1192
+  _globals['_TASKSERVICE']._serialized_end=1577
 # @@protoc_insertion_point(module_scope)

@@ -28,15 +28,37 @@ class BeginTaskRequest(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     LIFETIME_FIELD_NUMBER: _builtins.int
     CONVERSATION_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    BOUNDARY_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    ASKED_DIGEST_FIELD_NUMBER: _builtins.int
     purpose: _builtins.str
     """A purpose that the bundle registers for this agent; intents of the task must name the same."""
     tenant: _builtins.str
     """The tenant to pin the task to; may be left empty by an agent of one tenant."""
     conversation: _builtins.str
     """A name for the conversation, for the audit log; opaque."""
+    type: _builtins.str
+    """The type of the task, as the bundle declares it; may be left empty when only one fits, or the bundle has none."""
+    agent: _builtins.str
+    """For a front end: SPIFFE ID of the agent whose task it begins."""
+    person: _builtins.str
+    """For a front end: for whom. Stated by the front end, recorded as personal."""
+    asked_digest: _builtins.str
+    """For a front end: digest of what that person asked, "sha-256:" and base64url; recorded as personal."""
     @_builtins.property
     def lifetime(self) -> _duration_pb2.Duration:
         """How long it may last at most; absent: the broker's default."""
+
+    @_builtins.property
+    def boundary(self) -> _types_pb2.TaskBoundary:
+        """What to narrow the type to; absent: to nothing."""
+
+    @_builtins.property
+    def heartbeat(self) -> _duration_pb2.Duration:
+        """How often it will be heard of; three missed in a row end the task. Absent: as its type says."""
 
     def __init__(
         self,
@@ -45,10 +67,16 @@ class BeginTaskRequest(_message.Message):
         tenant: _builtins.str = ...,
         lifetime: _duration_pb2.Duration | None = ...,
         conversation: _builtins.str = ...,
+        type: _builtins.str = ...,
+        boundary: _types_pb2.TaskBoundary | None = ...,
+        heartbeat: _duration_pb2.Duration | None = ...,
+        agent: _builtins.str = ...,
+        person: _builtins.str = ...,
+        asked_digest: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["boundary", b"boundary", "heartbeat", b"heartbeat", "lifetime", b"lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "lifetime", b"lifetime", "purpose", b"purpose", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "asked_digest", b"asked_digest", "boundary", b"boundary", "conversation", b"conversation", "heartbeat", b"heartbeat", "lifetime", b"lifetime", "person", b"person", "purpose", b"purpose", "tenant", b"tenant", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -125,3 +153,165 @@ class EndTaskResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EndTaskResponse: _TypeAlias = EndTaskResponse  # noqa: Y015
+
+@_typing.final
+class CancelTaskRequest(_message.Message):
+    """A task to cancel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task, of the calling agent or begun by the calling front end."""
+    reason: _builtins.str
+    """Why, for the audit log; recorded as personal."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelTaskRequest: _TypeAlias = CancelTaskRequest  # noqa: Y015
+
+@_typing.final
+class CancelTaskResponse(_message.Message):
+    """What cancelling it did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    REVOKED_CREDENTIALS_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Position of the event that recorded the end."""
+    revoked_credentials: _builtins.int
+    """How many live credentials ended with it."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        revoked_credentials: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "revoked_credentials", b"revoked_credentials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelTaskResponse: _TypeAlias = CancelTaskResponse  # noqa: Y015
+
+@_typing.final
+class HeartbeatTaskRequest(_message.Message):
+    """A task that is still worked on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task, of the calling agent or begun by the calling front end."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeartbeatTaskRequest: _TypeAlias = HeartbeatTaskRequest  # noqa: Y015
+
+@_typing.final
+class HeartbeatTaskResponse(_message.Message):
+    """How the task stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    REVOKED_CREDENTIALS_FIELD_NUMBER: _builtins.int
+    revoked_credentials: _builtins.int
+    """How many of its live credentials ended, because the policy in force would not give them now."""
+    @_builtins.property
+    def task(self) -> _types_pb2.Task:
+        """The task."""
+
+    def __init__(
+        self,
+        *,
+        task: _types_pb2.Task | None = ...,
+        revoked_credentials: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked_credentials", b"revoked_credentials", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeartbeatTaskResponse: _TypeAlias = HeartbeatTaskResponse  # noqa: Y015
+
+@_typing.final
+class NarrowTaskRequest(_message.Message):
+    """A task to narrow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    BOUNDARY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task, of the calling agent or begun by the calling front end."""
+    reason: _builtins.str
+    """Why, for the audit log; recorded as personal."""
+    @_builtins.property
+    def boundary(self) -> _types_pb2.TaskBoundary:
+        """What to narrow it to; never wider than it is."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        boundary: _types_pb2.TaskBoundary | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["boundary", b"boundary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boundary", b"boundary", "reason", b"reason", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NarrowTaskRequest: _TypeAlias = NarrowTaskRequest  # noqa: Y015
+
+@_typing.final
+class NarrowTaskResponse(_message.Message):
+    """What narrowing it did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    REVOKED_CREDENTIALS_FIELD_NUMBER: _builtins.int
+    revoked_credentials: _builtins.int
+    """How many of its live credentials ended, because they no longer fit."""
+    @_builtins.property
+    def task(self) -> _types_pb2.Task:
+        """The task as it is now."""
+
+    def __init__(
+        self,
+        *,
+        task: _types_pb2.Task | None = ...,
+        revoked_credentials: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked_credentials", b"revoked_credentials", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NarrowTaskResponse: _TypeAlias = NarrowTaskResponse  # noqa: Y015

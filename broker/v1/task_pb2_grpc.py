@@ -45,6 +45,21 @@ class TaskServiceStub(object):
                 request_serializer=broker_dot_v1_dot_task__pb2.EndTaskRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_task__pb2.EndTaskResponse.FromString,
                 _registered_method=True)
+        self.CancelTask = channel.unary_unary(
+                '/broker.v1.TaskService/CancelTask',
+                request_serializer=broker_dot_v1_dot_task__pb2.CancelTaskRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_task__pb2.CancelTaskResponse.FromString,
+                _registered_method=True)
+        self.HeartbeatTask = channel.unary_unary(
+                '/broker.v1.TaskService/HeartbeatTask',
+                request_serializer=broker_dot_v1_dot_task__pb2.HeartbeatTaskRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_task__pb2.HeartbeatTaskResponse.FromString,
+                _registered_method=True)
+        self.NarrowTask = channel.unary_unary(
+                '/broker.v1.TaskService/NarrowTask',
+                request_serializer=broker_dot_v1_dot_task__pb2.NarrowTaskRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_task__pb2.NarrowTaskResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer(object):
@@ -52,7 +67,7 @@ class TaskServiceServicer(object):
     """
 
     def BeginTask(self, request, context):
-        """Begins a task of the calling agent.
+        """Begins a task of the calling agent; or, for a front end that the bundle lets begin it, of the agent named.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -60,6 +75,28 @@ class TaskServiceServicer(object):
 
     def EndTask(self, request, context):
         """Ends it; every credential of the task, and nothing else, is revoked in the same transaction.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTask(self, request, context):
+        """Ends it because it is not wanted any more; the same, under another name and with a reason.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HeartbeatTask(self, request, context):
+        """Says that it is still worked on. What was given under another policy than the one in force is judged again, and
+        revoked when it would not be given now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def NarrowTask(self, request, context):
+        """Lets it go on within less; what no longer fits is revoked in the same transaction.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,6 +114,21 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.EndTask,
                     request_deserializer=broker_dot_v1_dot_task__pb2.EndTaskRequest.FromString,
                     response_serializer=broker_dot_v1_dot_task__pb2.EndTaskResponse.SerializeToString,
+            ),
+            'CancelTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTask,
+                    request_deserializer=broker_dot_v1_dot_task__pb2.CancelTaskRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_task__pb2.CancelTaskResponse.SerializeToString,
+            ),
+            'HeartbeatTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.HeartbeatTask,
+                    request_deserializer=broker_dot_v1_dot_task__pb2.HeartbeatTaskRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_task__pb2.HeartbeatTaskResponse.SerializeToString,
+            ),
+            'NarrowTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.NarrowTask,
+                    request_deserializer=broker_dot_v1_dot_task__pb2.NarrowTaskRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_task__pb2.NarrowTaskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +186,87 @@ class TaskService(object):
             '/broker.v1.TaskService/EndTask',
             broker_dot_v1_dot_task__pb2.EndTaskRequest.SerializeToString,
             broker_dot_v1_dot_task__pb2.EndTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.TaskService/CancelTask',
+            broker_dot_v1_dot_task__pb2.CancelTaskRequest.SerializeToString,
+            broker_dot_v1_dot_task__pb2.CancelTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HeartbeatTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.TaskService/HeartbeatTask',
+            broker_dot_v1_dot_task__pb2.HeartbeatTaskRequest.SerializeToString,
+            broker_dot_v1_dot_task__pb2.HeartbeatTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NarrowTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.TaskService/NarrowTask',
+            broker_dot_v1_dot_task__pb2.NarrowTaskRequest.SerializeToString,
+            broker_dot_v1_dot_task__pb2.NarrowTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,9 +34,17 @@ class TaskServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TaskServiceAsyncStub: ...
     BeginTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.BeginTaskRequest, _task_pb2.BeginTaskResponse]
-    """Begins a task of the calling agent."""
+    """Begins a task of the calling agent; or, for a front end that the bundle lets begin it, of the agent named."""
     EndTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.EndTaskRequest, _task_pb2.EndTaskResponse]
     """Ends it; every credential of the task, and nothing else, is revoked in the same transaction."""
+    CancelTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.CancelTaskRequest, _task_pb2.CancelTaskResponse]
+    """Ends it because it is not wanted any more; the same, under another name and with a reason."""
+    HeartbeatTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.HeartbeatTaskRequest, _task_pb2.HeartbeatTaskResponse]
+    """Says that it is still worked on. What was given under another policy than the one in force is judged again, and
+    revoked when it would not be given now.
+    """
+    NarrowTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.NarrowTaskRequest, _task_pb2.NarrowTaskResponse]
+    """Lets it go on within less; what no longer fits is revoked in the same transaction."""
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -44,9 +52,17 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     BeginTask: _aio.UnaryUnaryMultiCallable[_task_pb2.BeginTaskRequest, _task_pb2.BeginTaskResponse]  # type: ignore[assignment]
-    """Begins a task of the calling agent."""
+    """Begins a task of the calling agent; or, for a front end that the bundle lets begin it, of the agent named."""
     EndTask: _aio.UnaryUnaryMultiCallable[_task_pb2.EndTaskRequest, _task_pb2.EndTaskResponse]  # type: ignore[assignment]
     """Ends it; every credential of the task, and nothing else, is revoked in the same transaction."""
+    CancelTask: _aio.UnaryUnaryMultiCallable[_task_pb2.CancelTaskRequest, _task_pb2.CancelTaskResponse]  # type: ignore[assignment]
+    """Ends it because it is not wanted any more; the same, under another name and with a reason."""
+    HeartbeatTask: _aio.UnaryUnaryMultiCallable[_task_pb2.HeartbeatTaskRequest, _task_pb2.HeartbeatTaskResponse]  # type: ignore[assignment]
+    """Says that it is still worked on. What was given under another policy than the one in force is judged again, and
+    revoked when it would not be given now.
+    """
+    NarrowTask: _aio.UnaryUnaryMultiCallable[_task_pb2.NarrowTaskRequest, _task_pb2.NarrowTaskResponse]  # type: ignore[assignment]
+    """Lets it go on within less; what no longer fits is revoked in the same transaction."""
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     """Begins and ends tasks."""
@@ -57,7 +73,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_pb2.BeginTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.BeginTaskResponse, _abc.Awaitable[_task_pb2.BeginTaskResponse]]:
-        """Begins a task of the calling agent."""
+        """Begins a task of the calling agent; or, for a front end that the bundle lets begin it, of the agent named."""
 
     @_abc_1.abstractmethod
     def EndTask(
@@ -66,5 +82,31 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.EndTaskResponse, _abc.Awaitable[_task_pb2.EndTaskResponse]]:
         """Ends it; every credential of the task, and nothing else, is revoked in the same transaction."""
+
+    @_abc_1.abstractmethod
+    def CancelTask(
+        self,
+        request: _task_pb2.CancelTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.CancelTaskResponse, _abc.Awaitable[_task_pb2.CancelTaskResponse]]:
+        """Ends it because it is not wanted any more; the same, under another name and with a reason."""
+
+    @_abc_1.abstractmethod
+    def HeartbeatTask(
+        self,
+        request: _task_pb2.HeartbeatTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.HeartbeatTaskResponse, _abc.Awaitable[_task_pb2.HeartbeatTaskResponse]]:
+        """Says that it is still worked on. What was given under another policy than the one in force is judged again, and
+        revoked when it would not be given now.
+        """
+
+    @_abc_1.abstractmethod
+    def NarrowTask(
+        self,
+        request: _task_pb2.NarrowTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.NarrowTaskResponse, _abc.Awaitable[_task_pb2.NarrowTaskResponse]]:
+        """Lets it go on within less; what no longer fits is revoked in the same transaction."""
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from broker.v1.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62roker/v1/types.proto\x12\tbroker.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"i\n\x08Resource\x12\x18\n\x04type\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\x18\n\x02id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x02H\x00\x12\x19\n\x03set\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01H\x00\x42\x0e\n\x05which\x12\x05\xbaH\x02\x08\x01\"\xc2\x02\n\x06Intent\x12\x1a\n\x06\x61\x63tion\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12-\n\x08resource\x18\x02 \x01(\x0b\x32\x13.broker.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01\x12\x1d\n\nparameters\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x02\x12\x1b\n\x07purpose\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\x1c\n\x08\x61udience\x18\x05 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x10\x12\x18\n\x07task_id\x18\x06 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x1e\n\x0con_behalf_of\x18\x07 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12/\n\x0bsensitivity\x18\x08 \x01(\x0e\x32\x10.broker.v1.LevelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04risk\x18\t \x01(\x0e\x32\x10.broker.v1.LevelB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xee\x01\n\nCredential\x12\x12\n\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x15\n\rcredential_id\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15\x61uthorization_details\x18\x04 \x01(\t\x12\x15\n\rintent_digest\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x06 \x01(\t\x12\x12\n\npolicy_ids\x18\x07 \x03(\t\x12\x16\n\x0etransaction_id\x18\x08 \x01(\t\x12\x0e\n\x06tenant\x18\t \x01(\t\"\xaa\x01\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12,\n\x08\x62\x65gun_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63onversation\x18\x06 \x01(\t\">\n\x06KeySet\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0c\n\x04jwks\x18\x02 \x01(\t\x12\x16\n\x0e\x63heckpoint_key\x18\x03 \x01(\t\"(\n\nCheckpoint\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"E\n\tHeartbeat\x12\x10\n\x08position\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*Q\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\r\n\tLEVEL_LOW\x10\x01\x12\x12\n\x0eLEVEL_MODERATE\x10\x02\x12\x0e\n\nLEVEL_HIGH\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62roker/v1/types.proto\x12\tbroker.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"i\n\x08Resource\x12\x18\n\x04type\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\x18\n\x02id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x02H\x00\x12\x19\n\x03set\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01H\x00\x42\x0e\n\x05which\x12\x05\xbaH\x02\x08\x01\"\xc2\x02\n\x06Intent\x12\x1a\n\x06\x61\x63tion\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12-\n\x08resource\x18\x02 \x01(\x0b\x32\x13.broker.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01\x12\x1d\n\nparameters\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x02\x12\x1b\n\x07purpose\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\x1c\n\x08\x61udience\x18\x05 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x10\x12\x18\n\x07task_id\x18\x06 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x1e\n\x0con_behalf_of\x18\x07 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12/\n\x0bsensitivity\x18\x08 \x01(\x0e\x32\x10.broker.v1.LevelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04risk\x18\t \x01(\x0e\x32\x10.broker.v1.LevelB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xee\x01\n\nCredential\x12\x12\n\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x15\n\rcredential_id\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15\x61uthorization_details\x18\x04 \x01(\t\x12\x15\n\rintent_digest\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x06 \x01(\t\x12\x12\n\npolicy_ids\x18\x07 \x03(\t\x12\x16\n\x0etransaction_id\x18\x08 \x01(\t\x12\x0e\n\x06tenant\x18\t \x01(\t\"`\n\x06\x45xtent\x12\x18\n\x04type\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\x18\n\x02id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x02H\x00\x12\x19\n\x03set\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01H\x00\x42\x07\n\x05which\"\xa1\x01\n\x0cTaskBoundary\x12\"\n\x07\x61\x63tions\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10@\"\x07r\x05\x10\x01(\x80\x01\x12.\n\tresources\x18\x02 \x03(\x0b\x32\x11.broker.v1.ExtentB\x08\xbaH\x05\x92\x01\x02\x10@\x12#\n\x08services\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x08\"\x07r\x05\x10\x01(\x80\x10\x12\x18\n\x06limits\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"\xa0\x02\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12,\n\x08\x62\x65gun_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63onversation\x18\x06 \x01(\t\x12\x0c\n\x04type\x18\x07 \x01(\t\x12)\n\x08\x62oundary\x18\x08 \x01(\x0b\x32\x17.broker.v1.TaskBoundary\x12,\n\theartbeat\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x61gent\x18\n \x01(\t\">\n\x06KeySet\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0c\n\x04jwks\x18\x02 \x01(\t\x12\x16\n\x0e\x63heckpoint_key\x18\x03 \x01(\t\"(\n\nCheckpoint\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"E\n\tHeartbeat\x12\x10\n\x08position\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*Q\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\r\n\tLEVEL_LOW\x10\x01\x12\x12\n\x0eLEVEL_MODERATE\x10\x02\x12\x0e\n\nLEVEL_HIGH\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,20 +62,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTENT'].fields_by_name['risk']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_CREDENTIAL'].fields_by_name['token']._loaded_options = None
   _globals['_CREDENTIAL'].fields_by_name['token']._serialized_options = b'\200\001\001'
-  _globals['_LEVEL']._serialized_start=1121
-  _globals['_LEVEL']._serialized_end=1202
-  _globals['_RESOURCE']._serialized_start=98
-  _globals['_RESOURCE']._serialized_end=203
-  _globals['_INTENT']._serialized_start=206
-  _globals['_INTENT']._serialized_end=528
-  _globals['_CREDENTIAL']._serialized_start=531
-  _globals['_CREDENTIAL']._serialized_end=769
-  _globals['_TASK']._serialized_start=772
-  _globals['_TASK']._serialized_end=942
-  _globals['_KEYSET']._serialized_start=944
-  _globals['_KEYSET']._serialized_end=1006
-  _globals['_CHECKPOINT']._serialized_start=1008
-  _globals['_CHECKPOINT']._serialized_end=1048
-  _globals['_HEARTBEAT']._serialized_start=1050
-  _globals['_HEARTBEAT']._serialized_end=1119
+  _globals['_EXTENT'].fields_by_name['type']._loaded_options = None
+  _globals['_EXTENT'].fields_by_name['type']._serialized_options = b'\272H\007r\005\020\001(\200\001'
+  _globals['_EXTENT'].fields_by_name['id']._loaded_options = None
+  _globals['_EXTENT'].fields_by_name['id']._serialized_options = b'\272H\007r\005\020\001(\200\002'
+  _globals['_EXTENT'].fields_by_name['set']._loaded_options = None
+  _globals['_EXTENT'].fields_by_name['set']._serialized_options = b'\272H\007r\005\020\001(\200\001'
+  _globals['_TASKBOUNDARY'].fields_by_name['actions']._loaded_options = None
+  _globals['_TASKBOUNDARY'].fields_by_name['actions']._serialized_options = b'\272H\016\222\001\013\020@\"\007r\005\020\001(\200\001'
+  _globals['_TASKBOUNDARY'].fields_by_name['resources']._loaded_options = None
+  _globals['_TASKBOUNDARY'].fields_by_name['resources']._serialized_options = b'\272H\005\222\001\002\020@'
+  _globals['_TASKBOUNDARY'].fields_by_name['services']._loaded_options = None
+  _globals['_TASKBOUNDARY'].fields_by_name['services']._serialized_options = b'\272H\016\222\001\013\020\010\"\007r\005\020\001(\200\020'
+  _globals['_TASKBOUNDARY'].fields_by_name['limits']._loaded_options = None
+  _globals['_TASKBOUNDARY'].fields_by_name['limits']._serialized_options = b'\272H\005r\003(\200\020'
+  _globals['_LEVEL']._serialized_start=1533
+  _globals['_LEVEL']._serialized_end=1614
+  _globals['_RESOURCE']._serialized_start=130
+  _globals['_RESOURCE']._serialized_end=235
+  _globals['_INTENT']._serialized_start=238
+  _globals['_INTENT']._serialized_end=560
+  _globals['_CREDENTIAL']._serialized_start=563
+  _globals['_CREDENTIAL']._serialized_end=801
+  _globals['_EXTENT']._serialized_start=803
+  _globals['_EXTENT']._serialized_end=899
+  _globals['_TASKBOUNDARY']._serialized_start=902
+  _globals['_TASKBOUNDARY']._serialized_end=1063
+  _globals['_TASK']._serialized_start=1066
+  _globals['_TASK']._serialized_end=1354
+  _globals['_KEYSET']._serialized_start=1356
+  _globals['_KEYSET']._serialized_end=1418
+  _globals['_CHECKPOINT']._serialized_start=1420
+  _globals['_CHECKPOINT']._serialized_end=1460
+  _globals['_HEARTBEAT']._serialized_start=1462
+  _globals['_HEARTBEAT']._serialized_end=1531
 # @@protoc_insertion_point(module_scope)

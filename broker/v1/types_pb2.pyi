@@ -5,6 +5,7 @@ The words that every verb shares: intents, resources, credentials, tasks, key se
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -197,6 +198,80 @@ class Credential(_message.Message):
 Global___Credential: _TypeAlias = Credential  # noqa: Y015
 
 @_typing.final
+class Extent(_message.Message):
+    """Resources of one type: all of them, one by its id, or one declared set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """The type."""
+    id: _builtins.str
+    """The resource's own id."""
+    set: _builtins.str
+    """The name of a declared set."""
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        id: _builtins.str = ...,
+        set: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "set", b"set", "which", b"which"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "set", b"set", "type", b"type", "which", b"which"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_which: _TypeAlias = _typing.Literal["id", "set"]  # noqa: Y015
+    _WhichOneofArgType_which: _TypeAlias = _typing.Literal["which", b"which"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_which) -> _WhichOneofReturnType_which | None: ...
+
+Global___Extent: _TypeAlias = Extent  # noqa: Y015
+
+@_typing.final
+class TaskBoundary(_message.Message):
+    """What a task may ever touch. Every member restricts; an empty one leaves that as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    limits: _builtins.str
+    """Limits on parameters: one JSON object as text, action to parameter to a list of allowed values, or
+    {"min": n, "max": n}. A call that lacks a limited parameter lies outside.
+    """
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The only actions."""
+
+    @_builtins.property
+    def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Extent]:
+        """The only resources."""
+
+    @_builtins.property
+    def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """SPIFFE IDs of the only services."""
+
+    def __init__(
+        self,
+        *,
+        actions: _abc.Iterable[_builtins.str] | None = ...,
+        resources: _abc.Iterable[Global___Extent] | None = ...,
+        services: _abc.Iterable[_builtins.str] | None = ...,
+        limits: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "limits", b"limits", "resources", b"resources", "services", b"services"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskBoundary: _TypeAlias = TaskBoundary  # noqa: Y015
+
+@_typing.final
 class Task(_message.Message):
     """A piece of work that credentials belong to and die with."""
 
@@ -208,6 +283,10 @@ class Task(_message.Message):
     BEGUN_AT_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     CONVERSATION_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    BOUNDARY_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Its id: task_…."""
     purpose: _builtins.str
@@ -216,6 +295,10 @@ class Task(_message.Message):
     """The tenant that it is pinned to."""
     conversation: _builtins.str
     """The conversation that it was begun in, as the agent named it; may be empty."""
+    type: _builtins.str
+    """Its type; empty when the bundle has none."""
+    agent: _builtins.str
+    """SPIFFE ID of the agent whose task it is."""
     @_builtins.property
     def begun_at(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
@@ -223,6 +306,14 @@ class Task(_message.Message):
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp:
         """When it ends by itself."""
+
+    @_builtins.property
+    def boundary(self) -> Global___TaskBoundary:
+        """What it may ever touch; an empty member does not restrict."""
+
+    @_builtins.property
+    def heartbeat(self) -> _duration_pb2.Duration:
+        """How often it must be heard of; absent: never."""
 
     def __init__(
         self,
@@ -233,10 +324,14 @@ class Task(_message.Message):
         begun_at: _timestamp_pb2.Timestamp | None = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         conversation: _builtins.str = ...,
+        type: _builtins.str = ...,
+        boundary: Global___TaskBoundary | None = ...,
+        heartbeat: _duration_pb2.Duration | None = ...,
+        agent: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begun_at", b"begun_at", "deadline", b"deadline"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begun_at", b"begun_at", "boundary", b"boundary", "deadline", b"deadline", "heartbeat", b"heartbeat"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun_at", b"begun_at", "conversation", b"conversation", "deadline", b"deadline", "purpose", b"purpose", "task_id", b"task_id", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "begun_at", b"begun_at", "boundary", b"boundary", "conversation", b"conversation", "deadline", b"deadline", "heartbeat", b"heartbeat", "purpose", b"purpose", "task_id", b"task_id", "tenant", b"tenant", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

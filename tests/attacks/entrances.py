@@ -19,6 +19,8 @@ from broker.v1 import (
     exchange_pb2_grpc,
     keys_pb2,
     keys_pb2_grpc,
+    override_pb2,
+    override_pb2_grpc,
     revoke_pb2,
     revoke_pb2_grpc,
     task_pb2,
@@ -140,6 +142,20 @@ def end_task(channel: grpc.aio.Channel, task: str) -> Any:
     return task_pb2_grpc.TaskServiceStub(channel).EndTask(task_pb2.EndTaskRequest(task_id=task), timeout=PATIENCE)
 
 
+def cancel_task(channel: grpc.aio.Channel, task: str) -> Any:
+    return task_pb2_grpc.TaskServiceStub(channel).CancelTask(task_pb2.CancelTaskRequest(task_id=task), timeout=PATIENCE)
+
+
+def heartbeat_task(channel: grpc.aio.Channel, task: str) -> Any:
+    asked = task_pb2.HeartbeatTaskRequest(task_id=task)
+    return task_pb2_grpc.TaskServiceStub(channel).HeartbeatTask(asked, timeout=PATIENCE)
+
+
+def narrow_task(channel: grpc.aio.Channel, task: str, *actions: str) -> Any:
+    asked = task_pb2.NarrowTaskRequest(task_id=task, boundary=types_pb2.TaskBoundary(actions=actions))
+    return task_pb2_grpc.TaskServiceStub(channel).NarrowTask(asked, timeout=PATIENCE)
+
+
 def revoke(channel: grpc.aio.Channel, **rule: str) -> Any:
     asked = revoke_pb2.RevokeRequest(rule=revoke_pb2.RevocationRule(**rule))
     return revoke_pb2_grpc.RevocationServiceStub(channel).Revoke(asked, timeout=PATIENCE)
@@ -166,6 +182,21 @@ def key_set(channel: grpc.aio.Channel) -> Any:
 
 def checkpoint(channel: grpc.aio.Channel) -> Any:
     return audit_pb2_grpc.AuditServiceStub(channel).GetCheckpoint(audit_pb2.GetCheckpointRequest(), timeout=PATIENCE)
+
+
+def impose(channel: grpc.aio.Channel, **target: Any) -> Any:
+    asked = override_pb2.ImposeOverrideRequest(target=override_pb2.OverrideTarget(**target), reason="a test")
+    return override_pb2_grpc.OverrideServiceStub(channel).ImposeOverride(asked, timeout=PATIENCE)
+
+
+def lift_override(channel: grpc.aio.Channel, override: str) -> Any:
+    asked = override_pb2.LiftOverrideRequest(override_id=override, reason="over")
+    return override_pb2_grpc.OverrideServiceStub(channel).LiftOverride(asked, timeout=PATIENCE)
+
+
+def overrides(channel: grpc.aio.Channel) -> Any:
+    stub = override_pb2_grpc.OverrideServiceStub(channel)
+    return stub.ListOverrides(override_pb2.ListOverridesRequest(), timeout=PATIENCE)
 
 
 def health(channel: grpc.aio.Channel) -> Any:
@@ -206,6 +237,16 @@ ENTRANCES = (
     Entrance(name="ExchangeStream", who=SUPPORT, ask=lambda to: conversation(to, request())),
     Entrance(name="BeginTask", who=SUPPORT, ask=begin_task),
     Entrance(name="EndTask", who=SUPPORT, ask=lambda to: end_task(to, NOBODYS_TASK), control="TASK_UNKNOWN"),
+    Entrance(name="CancelTask", who=SUPPORT, ask=lambda to: cancel_task(to, NOBODYS_TASK), control="TASK_UNKNOWN"),
+    Entrance(
+        name="HeartbeatTask", who=SUPPORT, ask=lambda to: heartbeat_task(to, NOBODYS_TASK), control="TASK_UNKNOWN"
+    ),
+    Entrance(
+        name="NarrowTask",
+        who=SUPPORT,
+        ask=lambda to: narrow_task(to, NOBODYS_TASK, "order.read"),
+        control="TASK_UNKNOWN",
+    ),
     Entrance(
         name="Revoke",
         who=SECURITY,
@@ -213,6 +254,16 @@ ENTRANCES = (
         control="CREDENTIAL_UNKNOWN",
     ),
     Entrance(name="LiftRevocation", who=SECURITY, ask=lambda to: lift(to, "rev_none"), control="REVOCATION_UNKNOWN"),
+    Entrance(
+        name="ImposeOverride",
+        who=SECURITY,
+        ask=lambda to: impose(to, agent="spiffe://example.org/agent/nobody"),
+        control="REVOCATION_TARGET_UNKNOWN",
+    ),
+    Entrance(
+        name="LiftOverride", who=SECURITY, ask=lambda to: lift_override(to, "ovr_none"), control="OVERRIDE_UNKNOWN"
+    ),
+    Entrance(name="ListOverrides", who=SECURITY, ask=overrides),
     Entrance(name="SubscribeRevocations", who=ORDERS, ask=lambda to: first(revocations(to))),
     Entrance(name="SubscribeAudit", who=SECURITY, ask=lambda to: first(audit(to))),
     Entrance(name="GetKeySet", who=ORDERS, ask=key_set),

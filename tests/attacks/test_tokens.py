@@ -14,11 +14,11 @@ from broker.v1 import task_pb2, task_pb2_grpc
 from broker.validator import Bounds, Call, Mapper, Validation, open_validator
 from tests.attacks.entrances import begin_task, end_task, exchange, outcome, request, revoke
 from tests.attacks.house import House
+from tests.fakes.orders_service import TASKS
 from tests.fakes.trust_domain import Svid, pem
 from tests.operations.world import ORDERS, SECURITY, SUPPORT, WHOLESALE
 from tests.polling import eventually
 
-TASKS = task_pb2.DESCRIPTOR.services_by_name["TaskService"]
 SERVICE = "orders.example.org"
 ISSUER = "https://broker.example.org"
 
@@ -37,6 +37,15 @@ class Orders(task_pb2_grpc.TaskServiceServicer):
 
     async def BeginTask(self, _: object, __: object) -> task_pb2.BeginTaskResponse:  # noqa: N802 - the stub's name
         return task_pb2.BeginTaskResponse()
+
+    async def CancelTask(self, _: object, __: object) -> task_pb2.CancelTaskResponse:  # noqa: N802 - the stub's name
+        raise AssertionError
+
+    async def HeartbeatTask(self, _: object, __: object) -> task_pb2.HeartbeatTaskResponse:  # noqa: N802 - the same
+        raise AssertionError
+
+    async def NarrowTask(self, _: object, __: object) -> task_pb2.NarrowTaskResponse:  # noqa: N802 - the same
+        raise AssertionError
 
     async def EndTask(self, _: object, __: object) -> task_pb2.EndTaskResponse:  # noqa: N802 - the stub's name
         return task_pb2.EndTaskResponse()

@@ -4,10 +4,10 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 
-from tests.cli.setups import AGENT, BROKER, OPERATOR, ROOT, SERVICE, House, clean_environment
+from tests.cli.setups import AGENT, BROKER, DUTY, OPERATOR, ROOT, SERVICE, House, clean_environment
 from tests.fakes.workload_api import WorkloadApi
 
-NAMES = {"agent": AGENT, "service": SERVICE, "operator": OPERATOR}
+NAMES = {"agent": AGENT, "service": SERVICE, "operator": OPERATOR, "duty": DUTY}
 
 
 @dataclass(kw_only=True)

@@ -25,6 +25,7 @@ BROKER = "spiffe://example.org/broker"
 AGENT = "spiffe://example.org/agent/assistant"
 SERVICE = "spiffe://example.org/service/orders"
 OPERATOR = "spiffe://example.org/operator/security"
+DUTY = "spiffe://example.org/operator/duty"
 Finding = dict[str, str]
 
 

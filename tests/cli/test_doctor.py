@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from broker.credential.keys import thumbprint
-from tests.cli.setups import House, invoke, listener, open_store, served
+from broker.override import Override, Stop, StopKind
+from broker.store.interface import AddOverride, Item
+from tests.cli.setups import House, invoke, listener, now, open_store, served
 from tests.fakes.trust_domain import AUTHORITY_USAGE, TrustDomain
 from tests.fakes.workload_api import Given
 
@@ -119,6 +121,14 @@ def store_of_a_later_release(house: House) -> None:
     open_store(house).close()
     with closing(sqlite3.connect(house.store)) as connection, connection:
         connection.execute("INSERT INTO schema_version VALUES (9000, 'later')")
+
+
+def everything_stopped(house: House) -> None:
+    store = open_store(house)
+    stop = Stop(kind=StopKind.EVERYTHING)
+    override = Override(id="ovr_1", stop=stop, at=now(), by="spiffe://example.org/operator/security", text="a test")
+    store.commit([Item(writes=(AddOverride(override=override),))])
+    store.close()
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------
@@ -249,6 +259,30 @@ def policy_golden_case_fails(house: House) -> None:
 
 def policy_without_owner(house: House) -> None:
     another_agent(house, "spiffe://example.org/agent/orphan", ('"Information Security"', '""'))
+
+
+def policy_nobody_may_stop(house: House) -> None:
+    without_golden_cases_of(house, "operator")
+    for role in ("security", "duty"):
+        text = (house.policy / "policies.cedar").read_text()
+        before, at, rest = text.partition(f'@id("{role}-stops-and-lets-go-on")')
+        assert at
+        (house.policy / "policies.cedar").write_text(before + rest.partition(");\n")[2])
+
+
+def policy_without_a_second_person(house: House) -> None:
+    without_golden_cases_of(house, "duty")
+    entities = house.policy / "entities.toml"
+    entities.write_text(entities.read_text().partition("# The second person")[0])
+    text = (house.policy / "policies.cedar").read_text()
+    before, _, rest = text.partition('@id("duty-stops-and-lets-go-on")')
+    (house.policy / "policies.cedar").write_text(before + rest.partition(");\n")[2])
+
+
+def without_golden_cases_of(house: House, word: str) -> None:
+    golden = house.policy / "golden.toml"
+    head, *cases = golden.read_text().split("[[case]]")
+    golden.write_text("[[case]]".join([head, *(case for case in cases if f"{word}" not in case)]))
 
 
 def another_agent(house: House, spiffe_id: str, *changes: tuple[str, str]) -> None:
@@ -395,6 +429,7 @@ BROKEN: list[tuple[str, str, Break, str]] = [
     ("store-content", "problem", store_is_something_else, "restore the newest backup"),
     ("store-content", "problem", store_tampered, "Keep the file as evidence"),
     ("store-content", "problem", store_of_a_later_release, "Start the release that wrote it"),
+    ("overrides", "warning", everything_stopped, "broker stop lift"),
     ("keys-directory", "problem", keys_directory_open, "chmod 700 "),
     ("keys-directory", "problem", keys_directory_is_a_link, "Set [keys] dir to the directory itself"),
     ("key-files", "problem", key_read_by_others, "chmod 600 "),
@@ -414,6 +449,8 @@ BROKEN: list[tuple[str, str, Break, str]] = [
     ("policy-loads", "problem", policy_does_not_load, "broker policy check "),
     ("policy-loads", "problem", policy_golden_case_fails, "broker policy check "),
     ("policy-owners", "warning", policy_without_owner, "business_owner and security_owner"),
+    ("policy-stoppers", "warning", policy_nobody_may_stop, "broker.override.impose"),
+    ("policy-stoppers", "warning", policy_without_a_second_person, "Add a second operator"),
     ("policy-domains", "problem", policy_of_another_trust_domain, "Put spiffe://example.org/"),
     ("workload-socket", "problem", socket_not_named, "Set [workload_api] socket"),
     ("workload-socket", "problem", socket_gone, "spire-agent healthcheck"),

@@ -22,13 +22,13 @@ from broker.svid.spiffe_id import SpiffeId
 from broker.v1 import revoke_pb2, revoke_pb2_grpc, task_pb2, task_pb2_grpc
 from broker.validator import Call, open_validator, verified_token
 from tests.attacks.house import House, open_house
+from tests.fakes.orders_service import TASKS
 from tests.fakes.workload_api import WorkloadApi
 from tests.operations.world import BROKER, ORDERS, SUPPORT
 
 GET = "/broker.v1.TaskService/BeginTask"
 END = "/broker.v1.TaskService/EndTask"
 WATCH = "/broker.v1.RevocationService/SubscribeRevocations"
-TASKS = task_pb2.DESCRIPTOR.services_by_name["TaskService"]
 
 
 def reading(order: str, **more: Any) -> Ask:

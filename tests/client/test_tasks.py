@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from broker.client import Denied, Session, Unavailable
 from broker.errors import Reason, Refusal
-from broker.issuer.port import BeginTaskCall, EndTaskCall
+from broker.intent import Resource
+from broker.issuer.port import BeginTaskCall, EndTaskCall, HeartbeatCall, NarrowTaskCall
 from tests.fakes.issuer import FakeIssuer
 from tests.server.world import World, until
 
@@ -126,3 +128,85 @@ async def test_what_is_not_begun_is_not_ended(world: World, session: Session) ->
         async with session.task(purpose="support"):
             raise AssertionError
     assert ends(world) == 0
+
+
+def beats(world: World) -> int:
+    return sum(isinstance(call, HeartbeatCall) for call in world.issuer.calls)
+
+
+async def test_a_block_is_heard_of_by_itself(world: World, session: Session) -> None:
+    async with session.task(purpose="support", heartbeat=timedelta(seconds=1)) as task:
+        assert task.heartbeat == timedelta(seconds=1)
+        await until(lambda: beats(world) >= 2)
+    heard = beats(world)
+    assert ends(world) == 1
+    await session.begin_task(purpose="support")
+    assert beats(world) == heard
+
+
+async def test_a_heartbeat_that_fails_is_tried_again(
+    world: World, session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, failed = FakeIssuer.heartbeat_task, [Refusal(Reason.AUDIT_UNAVAILABLE)]
+
+    async def failing(issuer: FakeIssuer, call: HeartbeatCall) -> Any:
+        done = await real(issuer, call)
+        if failed:
+            raise failed.pop()
+        return done
+
+    monkeypatch.setattr(FakeIssuer, "heartbeat_task", failing)
+    with caplog.at_level(logging.WARNING):
+        async with session.task(purpose="support", heartbeat=timedelta(seconds=1)):
+            await until(lambda: beats(world) >= 2)
+    assert "AUDIT_UNAVAILABLE" in caplog.text
+
+
+async def test_a_task_that_is_over_is_not_heard_of_any_more(
+    world: World, session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def over(issuer: FakeIssuer, call: HeartbeatCall) -> Any:
+        issuer.calls.append(call)
+        raise Refusal(Reason.TASK_HEARTBEAT_MISSED)
+
+    monkeypatch.setattr(FakeIssuer, "heartbeat_task", over)
+    refuse_ends(monkeypatch, Refusal(Reason.TASK_HEARTBEAT_MISSED))
+    with caplog.at_level(logging.WARNING):
+        async with session.task(purpose="support", heartbeat=timedelta(seconds=1)):
+            await until(lambda: "TASK_HEARTBEAT_MISSED" in caplog.text)
+    assert beats(world) == 1
+
+
+async def test_a_task_says_what_it_is_narrowed_to(world: World, session: Session) -> None:
+    limits = {"order.refund": {"amount": {"max": 4200}}}
+    async with session.task(
+        purpose="support",
+        type="customer-case",
+        actions=["order.refund", "order.read"],
+        resources=["customer", ("order", "1234"), Resource(type="order", set="open-orders")],
+        services=["spiffe://example.org/orders"],
+        limits=limits,
+    ) as task:
+        going = await session.narrow_task(task, actions=["order.read"], reason="another subject")
+    begun, narrowed, *_ = (call for call in world.issuer.calls if isinstance(call, BeginTaskCall | NarrowTaskCall))
+    assert isinstance(begun, BeginTaskCall)
+    assert (begun.type, begun.boundary) == ("customer-case", task.boundary)
+    assert begun.boundary.to_json() == {
+        "actions": ["order.read", "order.refund"],
+        "resources": [
+            {"type": "customer"},
+            {"type": "order", "set": "open-orders"},
+            {"type": "order", "id": "1234"},
+        ],
+        "services": ["spiffe://example.org/orders"],
+        "limits": limits,
+    }
+    assert isinstance(narrowed, NarrowTaskCall)
+    assert (narrowed.text, narrowed.boundary.actions) == ("another subject", frozenset({"order.read"}))
+    assert (going.revoked, going.task.id) == (2, task.id)
+
+
+async def test_a_boundary_of_nothing_is_not_sent(world: World, session: Session) -> None:
+    with pytest.raises(ValueError, match="end the task"):
+        await session.begin_task(purpose="support", actions=[])
+    assert world.issuer.calls == []

@@ -18,7 +18,7 @@ from broker.credential.grant import Grant
 from broker.credential.source import TokenSigner
 from broker.credential.verify import verify
 from broker.intent import Resource, canonical_json, digest
-from broker.issuer import convert, convert_answers, convert_calls, convert_exchange, wire
+from broker.issuer import convert, convert_answers, convert_calls, convert_exchange, convert_tasks, wire
 from broker.issuer.v1 import port_pb2
 from broker.scope import Scope, constraint_from_json
 from broker.svid.leaf import thumbprint_of
@@ -207,7 +207,7 @@ TURNED: Final[Mapping[str, Turn]] = {
     "revocation_page": lambda each: convert_answers.encode_revocation_page(
         convert_answers.decode_revocation_page(each)
     ),
-    "task": lambda each: convert_answers.encode_task(convert_answers.decode_task(each)),
+    "task": lambda each: convert_tasks.encode_task(convert_tasks.decode_task(each)),
     "changed": lambda each: convert_answers.encode_change(convert_answers.decode_change(each)),
     "state": lambda each: convert_answers.encode_state(convert_answers.decode_state(each)),
     "watch": lambda each: each,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from broker.boundary import Boundary
 from broker.credential.grant import Grant
 from broker.credential.ring import KeyState, KeyUse
 from broker.credential.token import Credential, Token
@@ -17,15 +18,23 @@ from broker.issuer.port import (
     BeginTaskCall,
     Change,
     Context,
+    Continued,
     Ended,
     EndTaskCall,
     ExchangeAnswer,
     ExchangeCall,
+    HeartbeatCall,
+    ImposeCall,
     KeyList,
     KeysChanged,
     KeySet,
     LiftCall,
+    LiftOverrideCall,
     ListedKey,
+    NarrowTaskCall,
+    Overridden,
+    Override,
+    OverrideList,
     Page,
     ReadCall,
     RefusedCall,
@@ -38,6 +47,8 @@ from broker.issuer.port import (
     Snapshot,
     Start,
     State,
+    Stop,
+    StopKind,
     Task,
 )
 from broker.scope import Scope
@@ -75,6 +86,7 @@ class FakeIssuer:
     refusal: Refusal | None = None
     defect: Exception | None = None
     hold: asyncio.Event | None = None
+    hold_overrides: asyncio.Event | None = None
     away: bool = False
     epoch: int = 1
     keys: str = "k1"
@@ -139,11 +151,36 @@ class FakeIssuer:
             conversation=call.conversation,
             begun_at=now,
             deadline=now + (call.lifetime or timedelta(hours=1)),
+            type=call.type,
+            boundary=call.boundary,
+            heartbeat=call.heartbeat,
         )
 
     async def end_task(self, call: EndTaskCall) -> Ended:
         await self._admit(call.context, call)
         return Ended(position=7, revoked=2)
+
+    async def heartbeat_task(self, call: HeartbeatCall) -> Continued:
+        await self._admit(call.context, call)
+        return Continued(task=self._going(call.task, Boundary()), revoked=1)
+
+    async def narrow_task(self, call: NarrowTaskCall) -> Continued:
+        await self._admit(call.context, call)
+        return Continued(task=self._going(call.task, call.boundary), revoked=2)
+
+    def _going(self, name: str, boundary: Boundary) -> Task:
+        now = self.clock()
+        return Task(
+            id=name,
+            agent="spiffe://example.org/agent",
+            begun_by="spiffe://example.org/agent",
+            tenant="acme",
+            purpose="support",
+            conversation="",
+            begun_at=now,
+            deadline=now + timedelta(hours=1),
+            boundary=boundary,
+        )
 
     async def revoke(self, call: RevokeCall) -> Ended:
         await self._admit(call.context, call)
@@ -152,6 +189,23 @@ class FakeIssuer:
     async def lift(self, call: LiftCall) -> Ended:
         await self._admit(call.context, call)
         return Ended(position=9, revoked=0, revocation=call.revocation)
+
+    async def impose_override(self, call: ImposeCall) -> Overridden:
+        self.calls.append(call)  # waits behind nothing, as at the real one
+        self._identify(call.context)
+        if self.hold_overrides is not None:
+            await self.hold_overrides.wait()
+        return Overridden(position=10, override=f"ovr_{uuid(1)}", revoked=4)
+
+    async def lift_override(self, call: LiftOverrideCall) -> Overridden:
+        await self._admit(call.context, call)
+        return Overridden(position=11, override=call.override)
+
+    async def list_overrides(self, call: ReadCall) -> OverrideList:
+        caller = await self._admit(call.context, call)
+        stop = Stop(kind=StopKind.CLASS, name="write", tenant="acme")
+        held = Override(id=f"ovr_{uuid(1)}", stop=stop, at=LISTED_AT, by=str(caller.spiffe_id), text="a test")
+        return OverrideList(overrides=(held,))
 
     async def key_set(self, call: ReadCall) -> KeySet:
         await self._admit(call.context, call)

@@ -12,14 +12,21 @@ from broker.issuer.port import (
     AuditPageCall,
     BeginTaskCall,
     Change,
+    Continued,
     Ended,
     EndTaskCall,
     ExchangeAnswer,
     ExchangeCall,
+    HeartbeatCall,
+    ImposeCall,
     KeyList,
     KeysChanged,
     KeySet,
     LiftCall,
+    LiftOverrideCall,
+    NarrowTaskCall,
+    Overridden,
+    OverrideList,
     ReadCall,
     RefusedCall,
     RevocationPage,
@@ -43,6 +50,7 @@ class PortIssuer:
     in_order: list[ExchangeAnswer] | None = None
     asked: list[object] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
+    urgent_first: bool = False
     open_gate: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Queue[Change | None] = field(default_factory=asyncio.Queue)
 
@@ -75,11 +83,28 @@ class PortIssuer:
     async def end_task(self, call: EndTaskCall) -> Ended:
         return cast(Ended, await self._say(call))
 
+    async def heartbeat_task(self, call: HeartbeatCall) -> Continued:
+        return cast(Continued, await self._say(call))
+
+    async def narrow_task(self, call: NarrowTaskCall) -> Continued:
+        return cast(Continued, await self._say(call))
+
     async def revoke(self, call: RevokeCall) -> Ended:
         return cast(Ended, await self._say(call))
 
     async def lift(self, call: LiftCall) -> Ended:
         return cast(Ended, await self._say(call))
+
+    async def impose_override(self, call: ImposeCall) -> Overridden:
+        if self.urgent_first:
+            return cast(Overridden, self.answer)
+        return cast(Overridden, await self._say(call))
+
+    async def lift_override(self, call: LiftOverrideCall) -> Overridden:
+        return cast(Overridden, await self._say(call))
+
+    async def list_overrides(self, call: ReadCall) -> OverrideList:
+        return cast(OverrideList, await self._say(call))
 
     async def key_set(self, call: ReadCall) -> KeySet:
         return cast(KeySet, await self._say(call))

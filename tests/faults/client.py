@@ -23,6 +23,8 @@ from broker.v1 import (
     exchange_pb2_grpc,
     keys_pb2,
     keys_pb2_grpc,
+    override_pb2,
+    override_pb2_grpc,
     revoke_pb2,
     revoke_pb2_grpc,
     task_pb2,
@@ -120,6 +122,21 @@ class Client:
             return answer
         self.ledger.revocations.append((answer.revocation_id, credential, answer.position))
         return ""
+
+    async def stop(self, agent: str) -> tuple[str, str]:
+        """Stop an agent; the override, or else why there is none."""
+        target = override_pb2.OverrideTarget(agent=agent)
+        request = override_pb2.ImposeOverrideRequest(target=target, reason="a fault")
+        stub = override_pb2_grpc.OverrideServiceStub(self.channel)
+        answer = await _told(stub.ImposeOverride(request, timeout=DEADLINE))
+        return ("", answer) if isinstance(answer, str) else (answer.override_id, "")
+
+    async def let_go_on(self, override: str) -> str:
+        """Lift an override; empty when it was acknowledged."""
+        request = override_pb2.LiftOverrideRequest(override_id=override, reason="over")
+        stub = override_pb2_grpc.OverrideServiceStub(self.channel)
+        answer = await _told(stub.LiftOverride(request, timeout=DEADLINE))
+        return answer if isinstance(answer, str) else ""
 
     async def begin(self, conversation: str) -> tuple[str, str]:
         """Begin a task; the task, or else why there is none."""

@@ -24,8 +24,15 @@ _OF_EVENT = {
     "revocation.made": "revoke",
     "task.begun": "begin_task",
     "task.ended": "end_task",
+    "override.imposed": "impose_override",
 }
-_OF_WRITE = {"AddGrant": "exchange", "AddRevocation": "revoke", "AddTask": "begin_task", "EndTask": "end_task"}
+_OF_WRITE = {
+    "AddGrant": "exchange",
+    "AddRevocation": "revoke",
+    "AddTask": "begin_task",
+    "EndTask": "end_task",
+    "AddOverride": "impose_override",
+}
 _OF_ACTION = {"broker.revoke": "revoke", "broker.task.begin": "begin_task", "broker.task.end": "end_task"}
 _OF_RESPONSE = {
     "ExchangeResponse": "exchange",
@@ -73,12 +80,13 @@ def put_points_in_the_door(orders: Orders) -> None:
     """Put kill points between the bytes and the port."""
     from broker.server import reception  # noqa: PLC0415 -- each process loads its own half
 
-    wrap(
-        reception.Reception,
-        "ask",
-        before=lambda _, call, __: orders.at(Point.DOOR_RECEIVED, call.method.operation),
-        after=lambda _, __, call, ___: orders.at(Point.DOOR_ANSWERED, call.method.operation),
-    )
+    for asking in ("ask", "ask_first"):
+        wrap(
+            reception.Reception,
+            asking,
+            before=lambda _, call, __: orders.at(Point.DOOR_RECEIVED, call.method.operation),
+            after=lambda _, __, call, ___: orders.at(Point.DOOR_ANSWERED, call.method.operation),
+        )
     wrap(
         reception,
         "_serialise",

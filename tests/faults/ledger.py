@@ -59,6 +59,7 @@ class Facts:
         tasks: end of each task, by id; None while it lives.
         conversations: the task of each conversation.
         revoked: credentials that ended early.
+        overrides: ids of those in force.
 
     """
 
@@ -70,6 +71,7 @@ class Facts:
     tasks: dict[str, int | None]
     conversations: dict[str, str]
     revoked: set[str]
+    overrides: set[str]
 
     def of(self, event_type: str) -> list[Mapping[str, Any]]:
         """Return the events of one type."""
@@ -88,6 +90,7 @@ def read(database: Path) -> Facts:
         tasks = rows.execute("SELECT id, ended_at, conversation FROM task").fetchall()
         revocations = dict(rows.execute("SELECT id, rule FROM revocation").fetchall())
         revoked = {credential for (credential,) in rows.execute("SELECT credential FROM revoked")}
+        overrides = {override for (override,) in rows.execute("SELECT id FROM override")}
         (size,) = rows.execute("SELECT size FROM log").fetchone()
         if log.size() != size:  # a commit fell between the two
             return read(database)
@@ -101,6 +104,7 @@ def read(database: Path) -> Facts:
             tasks={task: ended for task, ended, _ in tasks},
             conversations={conversation: task for task, _, conversation in tasks},
             revoked=revoked,
+            overrides=overrides,
         )
 
 

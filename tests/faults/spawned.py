@@ -23,7 +23,7 @@ from tests.faults.client import Client, supply_of
 from tests.faults.launcher import FOLDER_VARIABLE
 from tests.faults.ledger import Facts, Ledger, read
 from tests.faults.points import Orders
-from tests.operations.world import BUNDLE, ROOT, SECURITY, SUPPORT, configuration
+from tests.operations.world import BUNDLE, DUTY, ROOT, SECURITY, SUPPORT, configuration
 from tests.polling import eventually
 
 
@@ -40,6 +40,7 @@ class Spawned:
     process: "subprocess.Popen[bytes] | None" = None
     agent: Client
     security: Client
+    duty: Client
     _names: Any = field(default_factory=count)
 
     @property
@@ -161,6 +162,7 @@ async def spawn(folder: Path, *, embedded: bool = False) -> AsyncIterator[Spawne
         ledger=ledger,
         agent=client(SUPPORT),
         security=client(SECURITY),
+        duty=client(DUTY),
     )
     try:
         await spawned.serves()
@@ -169,6 +171,7 @@ async def spawn(folder: Path, *, embedded: bool = False) -> AsyncIterator[Spawne
         await asyncio.to_thread(spawned.stop)
         await spawned.agent.close()
         await spawned.security.close()
+        await spawned.duty.close()
         await asyncio.to_thread(api.stop)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from broker.audit.event import Opening
+from broker.boundary import Boundary, Extent
 from broker.credential.grant import Grant
 from broker.credential.revocation import Rule, RuleKind
 from broker.credential.ring import KeyState, KeyUse
@@ -20,14 +21,22 @@ from broker.issuer.port import (
     BeginTaskCall,
     Change,
     Context,
+    Continued,
     Ended,
     EndTaskCall,
     ExchangeCall,
+    HeartbeatCall,
+    ImposeCall,
     KeyList,
     KeysChanged,
     KeySet,
     LiftCall,
+    LiftOverrideCall,
     ListedKey,
+    NarrowTaskCall,
+    Overridden,
+    Override,
+    OverrideList,
     Page,
     ReadCall,
     RefusedCall,
@@ -40,6 +49,8 @@ from broker.issuer.port import (
     Snapshot,
     Start,
     State,
+    Stop,
+    StopKind,
     Task,
 )
 from broker.scope import OneOf, Range, Scope
@@ -137,6 +148,14 @@ credentials = st.builds(
     ids,
 )
 
+extents = st.builds(Extent, type=names, id=st.just("") | st.just("o/1234")) | st.builds(Extent, type=names, set=names)
+boundaries = st.builds(
+    Boundary,
+    actions=st.none() | st.frozensets(names, min_size=1, max_size=3),
+    resources=st.none() | st.frozensets(extents, min_size=1, max_size=3),
+    services=st.none() | st.frozensets(spiffe_ids, min_size=1, max_size=3),
+    limits=st.dictionaries(names, st.dictionaries(text, constraints, max_size=2), max_size=2),
+)
 tasks = st.builds(
     Task,
     id=task_ids,
@@ -148,7 +167,15 @@ tasks = st.builds(
     begun_at=times,
     deadline=times,
     ended_at=st.none() | times,
+    type=st.just("") | names,
+    boundary=boundaries,
+    heartbeat=lifetimes,
+    silent_at=st.none() | times,
+    revision=counts,
+    person=text,
+    asked=text,
 )
+continued = st.builds(Continued, task=tasks, revoked=counts)
 ended = st.builds(Ended, position=counts, revoked=counts, revocation=st.just("") | ids)
 key_sets = st.builds(KeySet, issuer=text, jwks=text, checkpoint_key=text, digest=text)
 pages = st.builds(Page, start=counts, stop=counts, cursor=text, read_at=times, size=counts, valid_until=times)
@@ -203,6 +230,10 @@ keys_changed = st.builds(
     KeysChanged, position=counts, at=times, use=uses, kid=text, replaced=text, following=text, signs_from=times
 )
 
+stops = st.builds(Stop, kind=st.sampled_from(StopKind), name=names | spiffe_ids, tenant=st.just("") | names)
+overridden = st.builds(Overridden, position=counts, override=ids, revoked=counts)
+overrides = st.lists(st.builds(Override, id=ids, stop=stops, at=times, by=spiffe_ids, text=text), max_size=3).map(tuple)
+
 # Every verb: the port's method, its calls, its answers.
 VERBS: list[tuple[str, st.SearchStrategy[Any], st.SearchStrategy[Any]]] = [
     (
@@ -214,10 +245,26 @@ VERBS: list[tuple[str, st.SearchStrategy[Any], st.SearchStrategy[Any]]] = [
             tenant=st.just("") | names,
             lifetime=lifetimes,
             conversation=text,
+            type=st.just("") | names,
+            boundary=boundaries,
+            heartbeat=lifetimes,
+            agent=st.just("") | spiffe_ids,
+            person=text,
+            asked=text,
         ),
         tasks,
     ),
-    ("end_task", st.builds(EndTaskCall, context=contexts, task=task_ids), ended),
+    (
+        "end_task",
+        st.builds(EndTaskCall, context=contexts, task=task_ids, cancelled=st.booleans(), text=text),
+        ended,
+    ),
+    ("heartbeat_task", st.builds(HeartbeatCall, context=contexts, task=task_ids), continued),
+    (
+        "narrow_task",
+        st.builds(NarrowTaskCall, context=contexts, task=task_ids, boundary=boundaries, text=text),
+        continued,
+    ),
     (
         "revoke",
         st.builds(
@@ -229,6 +276,9 @@ VERBS: list[tuple[str, st.SearchStrategy[Any], st.SearchStrategy[Any]]] = [
         ended,
     ),
     ("lift", st.builds(LiftCall, context=contexts, revocation=ids, text=text), ended),
+    ("impose_override", st.builds(ImposeCall, context=contexts, stop=stops, text=text), overridden),
+    ("lift_override", st.builds(LiftOverrideCall, context=contexts, override=ids, text=text), overridden),
+    ("list_overrides", st.builds(ReadCall, context=contexts), st.builds(OverrideList, overrides=overrides)),
     ("key_set", st.builds(ReadCall, context=contexts), key_sets),
     ("list_keys", st.builds(ReadCall, context=contexts), key_lists),
     (

@@ -8,8 +8,19 @@ import pytest
 
 from broker.errors import Reason, Refusal
 from broker.issuer import link as door_end
+from broker.issuer.bounds import Bounds
 from broker.issuer.client import RemoteIssuer
-from broker.issuer.port import BeginTaskCall, Change, ExchangeAnswer, ExchangeCall, ReadCall
+from broker.issuer.port import (
+    BeginTaskCall,
+    Change,
+    ExchangeAnswer,
+    ExchangeCall,
+    ImposeCall,
+    Overridden,
+    ReadCall,
+    Stop,
+    StopKind,
+)
 from broker.issuer.v1 import port_pb2 as v1
 from broker.issuer.wire import pack, read_frame
 from tests.fakes.port_issuer import NOON, PortIssuer
@@ -165,6 +176,22 @@ async def test_an_issuer_that_sleeps_costs_the_door_a_bounded_amount(monkeypatch
     assert await _reasons(remote.exchange([nouns.an_exchange()])) == {Reason.LIMIT_BUSY}
     theirs.close()
     assert await _refused(last) is Reason.ISSUER_UNAVAILABLE
+
+
+async def test_what_is_urgent_is_carried_however_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ends full: no room at the door's, and the issuer's reads nothing more; a stop is carried and answered."""
+    monkeypatch.setattr(door_end, "MAX_WAITING", 3)
+    done = Overridden(position=7, override="ovr_1", revoked=2)
+    issuer = PortIssuer(answer=done, urgent_first=True)
+    issuer.open_gate.clear()
+    async with linked(issuer, Bounds(max_calls=3, max_bytes=1 << 20)) as remote:
+        waiting = [asyncio.ensure_future(remote.state()) for _ in range(3)]
+        await until(lambda: len(issuer.asked) == 3)
+        assert await _refused(remote.state()) is Reason.LIMIT_BUSY
+        call = ImposeCall(context=nouns.a_context(), stop=Stop(kind=StopKind.EVERYTHING), text="stop")
+        assert await asyncio.wait_for(remote.impose_override(call), 20) == done
+        issuer.open_gate.set()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_a_text_that_has_no_encoding_is_refused_here() -> None:

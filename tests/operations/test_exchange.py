@@ -232,6 +232,8 @@ async def test_what_was_read_before_the_transaction_is_guarded_inside_it(
             task=task.id,
             policy_ids=grant.policy_ids,
             credential_id=grant.credential_id,
+            action="order.cancel",
+            action_class="write",
         )
         in item.guards
     )

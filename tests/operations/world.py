@@ -33,6 +33,8 @@ from broker.operations.calls import (
     RevokeCall,
 )
 from broker.operations.key_calls import KeysChanged, ListedKey, RotateKeysCall
+from broker.operations.override_calls import ImposeCall, LiftOverrideCall, Overridden
+from broker.override import Override, Stop, StopKind
 from broker.settings import load
 from broker.svid.principal import Evidence, TrustBundles
 from broker.task import Task
@@ -48,6 +50,7 @@ SHARED = "spiffe://example.org/agent/shared-assistant"
 COURIER = "spiffe://partner.example/agent/courier"
 ORDERS = "spiffe://example.org/service/orders"
 SECURITY = "spiffe://example.org/operator/security"
+DUTY = "spiffe://example.org/operator/duty"
 RETAIL_DESK = "spiffe://example.org/operator/retail-desk"
 
 
@@ -118,6 +121,18 @@ class World:
 
     async def lift(self, revocation: str, who: str = SECURITY) -> Ended:
         return await self.issuer.lift(LiftCall(context=self.context(who), revocation=revocation))
+
+    async def stop(self, kind: str, name: str = "", *, who: str = SECURITY, tenant: str = "") -> Overridden:
+        stop = Stop(kind=StopKind(kind), name=name, tenant=tenant)
+        return await self.issuer.impose_override(ImposeCall(context=self.context(who), stop=stop, text="a test"))
+
+    async def let_go_on(self, override: str, who: str = DUTY) -> Overridden:
+        return await self.issuer.lift_override(
+            LiftOverrideCall(context=self.context(who), override=override, text="over")
+        )
+
+    async def stopped(self, who: str = SECURITY) -> tuple[Override, ...]:
+        return (await self.issuer.list_overrides(ReadCall(context=self.context(who)))).overrides
 
     async def list_keys(self, who: str = SECURITY) -> dict[tuple[str, str], ListedKey]:
         """Return the keys by use and state; of several retired ones the oldest."""

@@ -34,12 +34,12 @@ from broker.validator import (
     writes,
 )
 from broker.validator.view import KeySet, Update
+from tests.fakes.orders_service import TASKS
 from tests.fakes.trust_domain import Svid, TrustDomain, pem
 from tests.unit.credential.samples import AUDIENCE, CREDENTIAL, ISSUER, LIFETIME, SIGNER, token
 
 BEGIN = "/broker.v1.TaskService/BeginTask"
 END = "/broker.v1.TaskService/EndTask"
-TASKS = task_pb2.DESCRIPTOR.services_by_name["TaskService"]
 REVOCATIONS = revoke_pb2.DESCRIPTOR.services_by_name["RevocationService"]
 GOOD = task_pb2.BeginTaskRequest(purpose="1234", tenant="retail", conversation="5000")
 

@@ -6,6 +6,7 @@ from typing import Final
 from broker.cli.doctor.finding import Check, Finding, ok, problem, warning
 from broker.cli.doctor.places import quoted
 from broker.cli.doctor.setup import Setup
+from broker.operations.stoppers import LIFT, stoppers_of
 from broker.policy.bundle import BundleProblem
 from broker.policy.compiled import CompiledPolicy
 
@@ -59,6 +60,28 @@ def policy_owners(setup: Setup) -> Finding:
     return ok("every agent has its two owners")
 
 
+def policy_stoppers(setup: Setup) -> Finding:
+    """Somebody may stop everything, and somebody else may let it go on."""
+    found, entities = _compiled(setup), f"{setup.settings.policy.dir}/entities.toml"
+    stop = {each.spiffe_id for each in stoppers_of(found) if not each.tenant}
+    lift = {each.spiffe_id for each in stoppers_of(found, LIFT) if not each.tenant}
+    if not stop:
+        return warning(
+            "the bundle lets no operator stop everything",
+            why="When something goes wrong, `broker stop everything` is refused to everybody.",
+            fix="Permit broker.override.impose, .lift and .read to an operator with all_tenants = true, as "
+            "`broker init` does.",
+        )
+    alone = sorted(who for who in stop if not lift - {who})
+    if alone:
+        return warning(
+            f"what {', '.join(alone)} stops, nobody else may let go on",
+            why="Who stopped something does not lift it: it would stay stopped.",
+            fix=f"Add a second operator to {entities}, and permit broker.override.lift to it.",
+        )
+    return ok(f"{len(stop)} operators may stop everything, {len(lift)} may let it go on")
+
+
 def policy_domains(setup: Setup) -> Finding:
     """Somebody in the bundle is of the broker's own trust domain."""
     own = setup.own_id.trust_domain
@@ -90,5 +113,6 @@ CHECKS: Final = (
     Check(id="policy-directory", look=policy_directory, above=("config",)),
     Check(id="policy-loads", look=policy_loads, above=("policy-directory",)),
     Check(id="policy-owners", look=policy_owners, above=("policy-loads",)),
+    Check(id="policy-stoppers", look=policy_stoppers, above=("policy-loads",)),
     Check(id="policy-domains", look=policy_domains, above=("policy-loads",)),
 )

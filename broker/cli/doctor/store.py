@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from broker.cli.doctor.finding import Check, Finding, ok, problem
+from broker.cli.doctor.finding import Check, Finding, ok, problem, warning
 from broker.cli.doctor.places import home, own, private
 from broker.cli.doctor.running import Alive
 from broker.cli.doctor.setup import Setup
@@ -81,8 +81,26 @@ def store_content(setup: Setup) -> Finding:
     return ok(f"{stored.size} events, the tail matches")
 
 
+def overrides(setup: Setup) -> Finding:
+    """Nothing is stopped; what is, is meant to be, and somebody remembers it."""
+    stored = setup.stored
+    if stored is None or not stored.overrides:
+        return ok("nothing is stopped")
+    lines = []
+    for each in stored.overrides:
+        what = " ".join(word for word in (each.stop.kind.value, each.stop.name) if word)
+        within = f" within {each.stop.tenant}" if each.stop.tenant else ""
+        lines.append(f"{what}{within}, since {each.at:%Y-%m-%d %H:%M:%S} UTC, by {each.by} ({each.id})")
+    return warning(
+        "stopped: " + "; ".join(lines),
+        why="Agents get nothing that is stopped, whatever policy says, until somebody lifts it.",
+        fix="As another operator than the one who stopped it: broker stop lift ID --reason TEXT",
+    )
+
+
 CHECKS: Final = (
     Check(id="store-file", look=store_file, above=("users",)),
     Check(id="store-lock", look=store_lock, above=("store-file",)),
     Check(id="store-content", look=store_content, above=("store-file",)),
+    Check(id="overrides", look=overrides, above=("store-content",)),
 )

@@ -8,12 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from broker.override import Override
 from broker.store.interface import StoreUnavailable
-from broker.store.sqlite import log, rows, schema
+from broker.store.sqlite import log, overrides, rows, schema
 from broker.store.sqlite.offline import connect_read_only
 
 # The schema from which on checkpoint keys stand in the store too.
 _WITH_USES: Final = 2
+# The one from which on it holds what people have stopped.
+_WITH_OVERRIDES: Final = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,7 @@ class Stored:
         newest: time of the newest event, UTC; None when it says none.
         keys: every key that there ever was, the removed ones too.
         note: the newest checkpoint; empty before the first.
+        overrides: in force, the oldest first.
 
     """
 
@@ -44,6 +48,7 @@ class Stored:
     newest: datetime | None
     keys: tuple[KnownKey, ...]
     note: str
+    overrides: tuple[Override, ...]
 
     def keys_of(self, use: str, *states: str) -> tuple[KnownKey, ...]:
         """Return the keys of one use in these states."""
@@ -90,6 +95,7 @@ def _read(connection: sqlite3.Connection) -> Stored:
             for kid, use, state, since in keys
         ),
         note=str(note[0]) if note else "",
+        overrides=tuple(overrides.in_force(connection)) if version >= _WITH_OVERRIDES else (),
     )
 
 

@@ -88,6 +88,42 @@ RULE_KIND_POLICY: RuleKind.ValueType  # 5
 """A policy's id."""
 Global___RuleKind: _TypeAlias = RuleKind  # noqa: Y015
 
+class _StopKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StopKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StopKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STOP_KIND_UNSPECIFIED: _StopKind.ValueType  # 0
+    """Nothing said."""
+    STOP_KIND_AGENT: _StopKind.ValueType  # 1
+    """An agent."""
+    STOP_KIND_TENANT: _StopKind.ValueType  # 2
+    """A tenant."""
+    STOP_KIND_CLASS: _StopKind.ValueType  # 3
+    """A class of actions."""
+    STOP_KIND_ACTION: _StopKind.ValueType  # 4
+    """One action."""
+    STOP_KIND_EVERYTHING: _StopKind.ValueType  # 5
+    """Everything."""
+
+class StopKind(_StopKind, metaclass=_StopKindEnumTypeWrapper):
+    """What an override stops."""
+
+STOP_KIND_UNSPECIFIED: StopKind.ValueType  # 0
+"""Nothing said."""
+STOP_KIND_AGENT: StopKind.ValueType  # 1
+"""An agent."""
+STOP_KIND_TENANT: StopKind.ValueType  # 2
+"""A tenant."""
+STOP_KIND_CLASS: StopKind.ValueType  # 3
+"""A class of actions."""
+STOP_KIND_ACTION: StopKind.ValueType  # 4
+"""One action."""
+STOP_KIND_EVERYTHING: StopKind.ValueType  # 5
+"""Everything."""
+Global___StopKind: _TypeAlias = StopKind  # noqa: Y015
+
 class _KeyUse:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -210,6 +246,11 @@ class Frame(_message.Message):
     READ_STATE_FIELD_NUMBER: _builtins.int
     LIST_KEYS_FIELD_NUMBER: _builtins.int
     ROTATE_KEYS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_TASK_FIELD_NUMBER: _builtins.int
+    NARROW_TASK_FIELD_NUMBER: _builtins.int
+    IMPOSE_OVERRIDE_FIELD_NUMBER: _builtins.int
+    LIFT_OVERRIDE_FIELD_NUMBER: _builtins.int
+    LIST_OVERRIDES_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     EXCHANGED_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
@@ -224,6 +265,9 @@ class Frame(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
     KEYS_CHANGED_FIELD_NUMBER: _builtins.int
+    CONTINUED_FIELD_NUMBER: _builtins.int
+    OVERRIDDEN_FIELD_NUMBER: _builtins.int
+    OVERRIDES_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """The door's number of a call, unique among those in flight; its answer carries the same."""
     @_builtins.property
@@ -287,6 +331,26 @@ class Frame(_message.Message):
         """Call: change the keys. Answer: keys_changed."""
 
     @_builtins.property
+    def heartbeat_task(self) -> Global___HeartbeatCall:
+        """Call: a task is still worked on. Answer: continued."""
+
+    @_builtins.property
+    def narrow_task(self) -> Global___NarrowTaskCall:
+        """Call: a task goes on within less. Answer: continued."""
+
+    @_builtins.property
+    def impose_override(self) -> Global___ImposeCall:
+        """Call: stop something. Answer: overridden."""
+
+    @_builtins.property
+    def lift_override(self) -> Global___LiftOverrideCall:
+        """Call: lift an override. Answer: overridden."""
+
+    @_builtins.property
+    def list_overrides(self) -> Global___ReadCall:
+        """Call: the overrides in force. Answer: overrides."""
+
+    @_builtins.property
     def refused(self) -> Global___Refusal:
         """Answer to any call: refused as a whole."""
 
@@ -342,6 +406,18 @@ class Frame(_message.Message):
     def keys_changed(self) -> Global___KeysChanged:
         """Answer to rotate_keys."""
 
+    @_builtins.property
+    def continued(self) -> Global___Continued:
+        """Answer to heartbeat_task and narrow_task."""
+
+    @_builtins.property
+    def overridden(self) -> Global___Overridden:
+        """Answer to impose_override and lift_override."""
+
+    @_builtins.property
+    def overrides(self) -> Global___OverrideList:
+        """Answer to list_overrides."""
+
     def __init__(
         self,
         *,
@@ -361,6 +437,11 @@ class Frame(_message.Message):
         read_state: Global___StateCall | None = ...,
         list_keys: Global___ReadCall | None = ...,
         rotate_keys: Global___RotateKeysCall | None = ...,
+        heartbeat_task: Global___HeartbeatCall | None = ...,
+        narrow_task: Global___NarrowTaskCall | None = ...,
+        impose_override: Global___ImposeCall | None = ...,
+        lift_override: Global___LiftOverrideCall | None = ...,
+        list_overrides: Global___ReadCall | None = ...,
         refused: Global___Refusal | None = ...,
         exchanged: Global___ExchangeAnswers | None = ...,
         task: Global___Task | None = ...,
@@ -375,12 +456,15 @@ class Frame(_message.Message):
         state: Global___State | None = ...,
         keys: Global___KeyList | None = ...,
         keys_changed: Global___KeysChanged | None = ...,
+        continued: Global___Continued | None = ...,
+        overridden: Global___Overridden | None = ...,
+        overrides: Global___OverrideList | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "list_keys", b"list_keys", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "overridden", b"overridden", "overrides", b"overrides", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "list_keys", b"list_keys", "number", b"number", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "number", b"number", "overridden", b"overridden", "overrides", b"overrides", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["exchange", "begin_task", "end_task", "revoke", "lift", "read_key_set", "read_checkpoint", "refuse", "authenticate", "read_revocations", "read_audit", "watch", "read_state", "list_keys", "rotate_keys", "refused", "exchanged", "task", "ended", "key_set", "checkpoint", "recorded", "authenticated", "revocation_page", "audit_page", "changed", "state", "keys", "keys_changed"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["exchange", "begin_task", "end_task", "revoke", "lift", "read_key_set", "read_checkpoint", "refuse", "authenticate", "read_revocations", "read_audit", "watch", "read_state", "list_keys", "rotate_keys", "heartbeat_task", "narrow_task", "impose_override", "lift_override", "list_overrides", "refused", "exchanged", "task", "ended", "key_set", "checkpoint", "recorded", "authenticated", "revocation_page", "audit_page", "changed", "state", "keys", "keys_changed", "continued", "overridden", "overrides"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -668,6 +752,12 @@ class BeginTaskCall(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     LIFETIME_US_FIELD_NUMBER: _builtins.int
     CONVERSATION_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    BOUNDARY_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_US_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
     purpose: _builtins.str
     """Its purpose."""
     tenant: _builtins.str
@@ -676,6 +766,18 @@ class BeginTaskCall(_message.Message):
     """How long it may last, microseconds; absent: the configured default."""
     conversation: _builtins.str
     """The conversation's name, or empty."""
+    type: _builtins.str
+    """The type of the task, or empty."""
+    boundary: _builtins.str
+    """What to narrow the type to, one JSON object as text; empty: {}, nothing."""
+    heartbeat_us: _builtins.int
+    """How often it will be heard of, microseconds; absent: as its type says."""
+    agent: _builtins.str
+    """SPIFFE ID of the agent, when somebody else begins it; or empty."""
+    person: _builtins.str
+    """For whom a front end begins it; personal."""
+    asked: _builtins.str
+    """Digest of what that person asked; personal."""
     @_builtins.property
     def context(self) -> Global___Context:
         """Who asks."""
@@ -688,13 +790,24 @@ class BeginTaskCall(_message.Message):
         tenant: _builtins.str = ...,
         lifetime_us: _builtins.int | None = ...,
         conversation: _builtins.str = ...,
+        type: _builtins.str = ...,
+        boundary: _builtins.str = ...,
+        heartbeat_us: _builtins.int | None = ...,
+        agent: _builtins.str = ...,
+        person: _builtins.str = ...,
+        asked: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_lifetime_us", b"_lifetime_us", "context", b"context", "lifetime_us", b"lifetime_us"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_heartbeat_us", b"_heartbeat_us", "_lifetime_us", b"_lifetime_us", "context", b"context", "heartbeat_us", b"heartbeat_us", "lifetime_us", b"lifetime_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lifetime_us", b"_lifetime_us", "context", b"context", "conversation", b"conversation", "lifetime_us", b"lifetime_us", "purpose", b"purpose", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_heartbeat_us", b"_heartbeat_us", "_lifetime_us", b"_lifetime_us", "agent", b"agent", "asked", b"asked", "boundary", b"boundary", "context", b"context", "conversation", b"conversation", "heartbeat_us", b"heartbeat_us", "lifetime_us", b"lifetime_us", "person", b"person", "purpose", b"purpose", "tenant", b"tenant", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__heartbeat_us: _TypeAlias = _typing.Literal["heartbeat_us"]  # noqa: Y015
+    _WhichOneofArgType__heartbeat_us: _TypeAlias = _typing.Literal["_heartbeat_us", b"_heartbeat_us"]  # noqa: Y015
     _WhichOneofReturnType__lifetime_us: _TypeAlias = _typing.Literal["lifetime_us"]  # noqa: Y015
     _WhichOneofArgType__lifetime_us: _TypeAlias = _typing.Literal["_lifetime_us", b"_lifetime_us"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__heartbeat_us) -> _WhichOneofReturnType__heartbeat_us | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lifetime_us) -> _WhichOneofReturnType__lifetime_us | None: ...
 
 Global___BeginTaskCall: _TypeAlias = BeginTaskCall  # noqa: Y015
@@ -702,6 +815,42 @@ Global___BeginTaskCall: _TypeAlias = BeginTaskCall  # noqa: Y015
 @_typing.final
 class EndTaskCall(_message.Message):
     """A task to end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """The task's id."""
+    cancelled: _builtins.bool
+    """It was cancelled."""
+    text: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        task: _builtins.str = ...,
+        cancelled: _builtins.bool = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "context", b"context", "task", b"task", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndTaskCall: _TypeAlias = EndTaskCall  # noqa: Y015
+
+@_typing.final
+class HeartbeatCall(_message.Message):
+    """A task that is still worked on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -725,7 +874,43 @@ class EndTaskCall(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___EndTaskCall: _TypeAlias = EndTaskCall  # noqa: Y015
+Global___HeartbeatCall: _TypeAlias = HeartbeatCall  # noqa: Y015
+
+@_typing.final
+class NarrowTaskCall(_message.Message):
+    """A task that goes on within less."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    BOUNDARY_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """The task's id."""
+    boundary: _builtins.str
+    """What to narrow it to, one JSON object as text."""
+    text: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        task: _builtins.str = ...,
+        boundary: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boundary", b"boundary", "context", b"context", "task", b"task", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NarrowTaskCall: _TypeAlias = NarrowTaskCall  # noqa: Y015
 
 @_typing.final
 class RevokeCall(_message.Message):
@@ -794,6 +979,102 @@ class LiftCall(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LiftCall: _TypeAlias = LiftCall  # noqa: Y015
+
+@_typing.final
+class Stop(_message.Message):
+    """What is stopped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    kind: Global___StopKind.ValueType
+    """What the name is."""
+    name: _builtins.str
+    """The name; empty for everything."""
+    tenant: _builtins.str
+    """Of a class or an action: within this tenant only; or empty."""
+    def __init__(
+        self,
+        *,
+        kind: Global___StopKind.ValueType = ...,
+        name: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stop: _TypeAlias = Stop  # noqa: Y015
+
+@_typing.final
+class ImposeCall(_message.Message):
+    """Something to stop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who asks."""
+
+    @_builtins.property
+    def stop(self) -> Global___Stop:
+        """What."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        stop: Global___Stop | None = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "stop", b"stop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "stop", b"stop", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImposeCall: _TypeAlias = ImposeCall  # noqa: Y015
+
+@_typing.final
+class LiftOverrideCall(_message.Message):
+    """An override to lift."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    OVERRIDE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    override: _builtins.str
+    """Its id, ovr_…."""
+    text: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        override: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "override", b"override", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiftOverrideCall: _TypeAlias = LiftOverrideCall  # noqa: Y015
 
 @_typing.final
 class RotateKeysCall(_message.Message):
@@ -1242,6 +1523,13 @@ class Task(_message.Message):
     BEGUN_AT_US_FIELD_NUMBER: _builtins.int
     DEADLINE_US_FIELD_NUMBER: _builtins.int
     ENDED_AT_US_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    BOUNDARY_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_US_FIELD_NUMBER: _builtins.int
+    SILENT_AT_US_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """task_…."""
     agent: _builtins.str
@@ -1260,6 +1548,20 @@ class Task(_message.Message):
     """When it ends by itself."""
     ended_at_us: _builtins.int
     """When it ended; absent while it lives."""
+    type: _builtins.str
+    """Its type, or empty."""
+    boundary: _builtins.str
+    """Its boundary, one JSON object as text; empty: {}, nothing is restricted."""
+    heartbeat_us: _builtins.int
+    """How often it must be heard of, microseconds; absent: never."""
+    silent_at_us: _builtins.int
+    """When three heartbeats will have been missed; absent: it owes none."""
+    revision: _builtins.int
+    """How often it was narrowed."""
+    person: _builtins.str
+    """For whom it was begun; personal."""
+    asked: _builtins.str
+    """Digest of what that person asked; personal."""
     def __init__(
         self,
         *,
@@ -1272,16 +1574,60 @@ class Task(_message.Message):
         begun_at_us: _builtins.int = ...,
         deadline_us: _builtins.int = ...,
         ended_at_us: _builtins.int | None = ...,
+        type: _builtins.str = ...,
+        boundary: _builtins.str = ...,
+        heartbeat_us: _builtins.int | None = ...,
+        silent_at_us: _builtins.int | None = ...,
+        revision: _builtins.int = ...,
+        person: _builtins.str = ...,
+        asked: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_at_us", b"_ended_at_us", "ended_at_us", b"ended_at_us"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_at_us", b"_ended_at_us", "_heartbeat_us", b"_heartbeat_us", "_silent_at_us", b"_silent_at_us", "ended_at_us", b"ended_at_us", "heartbeat_us", b"heartbeat_us", "silent_at_us", b"silent_at_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_at_us", b"_ended_at_us", "agent", b"agent", "begun_at_us", b"begun_at_us", "begun_by", b"begun_by", "conversation", b"conversation", "deadline_us", b"deadline_us", "ended_at_us", b"ended_at_us", "id", b"id", "purpose", b"purpose", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_at_us", b"_ended_at_us", "_heartbeat_us", b"_heartbeat_us", "_silent_at_us", b"_silent_at_us", "agent", b"agent", "asked", b"asked", "begun_at_us", b"begun_at_us", "begun_by", b"begun_by", "boundary", b"boundary", "conversation", b"conversation", "deadline_us", b"deadline_us", "ended_at_us", b"ended_at_us", "heartbeat_us", b"heartbeat_us", "id", b"id", "person", b"person", "purpose", b"purpose", "revision", b"revision", "silent_at_us", b"silent_at_us", "tenant", b"tenant", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_at_us: _TypeAlias = _typing.Literal["ended_at_us"]  # noqa: Y015
     _WhichOneofArgType__ended_at_us: _TypeAlias = _typing.Literal["_ended_at_us", b"_ended_at_us"]  # noqa: Y015
+    _WhichOneofReturnType__heartbeat_us: _TypeAlias = _typing.Literal["heartbeat_us"]  # noqa: Y015
+    _WhichOneofArgType__heartbeat_us: _TypeAlias = _typing.Literal["_heartbeat_us", b"_heartbeat_us"]  # noqa: Y015
+    _WhichOneofReturnType__silent_at_us: _TypeAlias = _typing.Literal["silent_at_us"]  # noqa: Y015
+    _WhichOneofArgType__silent_at_us: _TypeAlias = _typing.Literal["_silent_at_us", b"_silent_at_us"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ended_at_us) -> _WhichOneofReturnType__ended_at_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__heartbeat_us) -> _WhichOneofReturnType__heartbeat_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__silent_at_us) -> _WhichOneofReturnType__silent_at_us | None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class Continued(_message.Message):
+    """A task that goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
+    revoked: _builtins.int
+    """How many of its live credentials have ended."""
+    @_builtins.property
+    def task(self) -> Global___Task:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        task: Global___Task | None = ...,
+        revoked: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked", b"revoked", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Continued: _TypeAlias = Continued  # noqa: Y015
 
 @_typing.final
 class Ended(_message.Message):
@@ -1312,6 +1658,100 @@ class Ended(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Ended: _TypeAlias = Ended  # noqa: Y015
+
+@_typing.final
+class Overridden(_message.Message):
+    """What imposing or lifting an override did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    OVERRIDE_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Position of the event."""
+    override: _builtins.str
+    """ovr_…."""
+    revoked: _builtins.int
+    """How many live credentials ended with it."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        override: _builtins.str = ...,
+        revoked: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["override", b"override", "position", b"position", "revoked", b"revoked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Overridden: _TypeAlias = Overridden  # noqa: Y015
+
+@_typing.final
+class Override(_message.Message):
+    """An override in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """ovr_…."""
+    at_us: _builtins.int
+    """Since when."""
+    by: _builtins.str
+    """SPIFFE ID of who imposed it."""
+    text: _builtins.str
+    """Why, in words; personal."""
+    @_builtins.property
+    def stop(self) -> Global___Stop:
+        """What it stops."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        stop: Global___Stop | None = ...,
+        at_us: _builtins.int = ...,
+        by: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stop", b"stop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "by", b"by", "id", b"id", "stop", b"stop", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Override: _TypeAlias = Override  # noqa: Y015
+
+@_typing.final
+class OverrideList(_message.Message):
+    """The overrides that concern the caller."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OVERRIDES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def overrides(self) -> _containers.RepeatedCompositeFieldContainer[Global___Override]:
+        """The oldest first."""
+
+    def __init__(
+        self,
+        *,
+        overrides: _abc.Iterable[Global___Override] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overrides", b"overrides"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverrideList: _TypeAlias = OverrideList  # noqa: Y015
 
 @_typing.final
 class KeySet(_message.Message):

@@ -11,12 +11,15 @@ from broker.store.interface import (
     ActivePolicy,
     Guard,
     NotRevoked,
+    OverrideInForce,
     RequestUnused,
     RevocationInForce,
     TaskAlive,
     TaskOpen,
 )
-from broker.store.sqlite.rows import from_rule, from_time
+from broker.store.sqlite import overrides
+from broker.store.sqlite.rows import from_rule, to_time
+from broker.task import why_over
 
 _REASONS: Final = {
     RuleKind.AGENT: Reason.AGENT_REVOKED,
@@ -64,12 +67,16 @@ def _refusal(connection: sqlite3.Connection, guard: Guard) -> Reason | None:
         case RevocationInForce():
             known = connection.execute("SELECT 1 FROM revocation WHERE id = ?", (guard.revocation_id,)).fetchone()
             return None if known else Reason.REVOCATION_UNKNOWN
+        case OverrideInForce():
+            return overrides.gone(connection, guard.override_id)
         case ActivePolicy():
             (active,) = connection.execute("SELECT policy FROM log").fetchone()
             return None if active == guard.digest else Reason.POLICY_UNAVAILABLE
 
 
 def _revoked(connection: sqlite3.Connection, guard: NotRevoked) -> Reason | None:
+    if overrides.stopped(connection, guard):
+        return Reason.OVERRIDE_IN_FORCE
     # The order gives the reason: what an operator did to the whole before what happened to a part.
     rules = [Rule(kind=RuleKind.AGENT, name=guard.agent), Rule(kind=RuleKind.TENANT, name=guard.tenant)]
     if guard.task:
@@ -96,12 +103,17 @@ def _task_ended(connection: sqlite3.Connection, guard: TaskOpen) -> Reason | Non
 
 
 def _task_over(connection: sqlite3.Connection, guard: TaskAlive) -> Reason | None:
-    query = "SELECT agent, deadline, ended_at FROM task WHERE id = ?"
+    query = "SELECT agent, revision, deadline, silent_at, ended_at FROM task WHERE id = ?"
     row = connection.execute(query, (guard.task,)).fetchone()
     if row is None or row[0] != guard.agent:
         return Reason.TASK_UNKNOWN
-    _, deadline, ended_at = row
-    if ended_at is not None and ended_at < deadline:
-        return Reason.TASK_ENDED
-    # A task that ended at its deadline says so, not that somebody ended it.
-    return Reason.TASK_DEADLINE_PASSED if ended_at is not None or deadline <= from_time(guard.now) else None
+    _, revision, deadline, silent_at, ended_at = row
+    over = why_over(
+        guard.now,
+        deadline=to_time(deadline),
+        silent_at=None if silent_at is None else to_time(silent_at),
+        ended_at=None if ended_at is None else to_time(ended_at),
+    )
+    if over is None and guard.revision not in {None, revision}:
+        return Reason.TASK_BOUNDARY_CHANGED
+    return over

@@ -8,8 +8,8 @@ from datetime import datetime
 from itertools import groupby
 
 from broker.audit.entry import Opening
-from broker.store.interface import RevokedCredential, RevokedRange, StoredEvent
-from broker.store.sqlite.rows import REVOKED, from_time, to_revoked, to_time
+from broker.store.interface import HeldGrant, RevokedCredential, RevokedRange, StoredEvent
+from broker.store.sqlite.rows import GRANT, REVOKED, from_time, to_grant, to_revoked, to_time
 
 
 def events(connection: sqlite3.Connection, start: int, stop: int, *, openings: bool) -> Sequence[StoredEvent]:
@@ -74,3 +74,16 @@ def revoked_now(
     finally:
         connection.execute("ROLLBACK")
     return size, found
+
+
+def held(connection: sqlite3.Connection, task_id: str, now: datetime, *, unless_under: str) -> Sequence[HeldGrant]:
+    """Return the grants of a task whose credentials are live, without those that one bundle decided."""
+    query = (
+        f"SELECT declared, {GRANT} FROM granted WHERE task = ?1 AND task <> '' AND expires_at > ?2"
+        " AND (bundle <> ?3 OR ?3 = '')"
+        " AND NOT EXISTS (SELECT 1 FROM revoked WHERE revoked.credential = granted.credential) ORDER BY number"
+    )
+    return [
+        HeldGrant(grant=to_grant(row), declared=declared)
+        for declared, *row in connection.execute(query, (task_id, from_time(now), unless_under))
+    ]

@@ -9,7 +9,6 @@ from broker.credential.revocation import Revocation, Rule, RuleKind
 from broker.intent import Json, Resource
 from broker.scope import Scope, constraint_from_json
 from broker.store.interface import RevokedCredential, StoredKey, StoredKeyRequest
-from broker.task import Task
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -17,7 +16,6 @@ GRANT: Final = (
     "credential, agent, tenant, task, transaction_id, scope, intent_digest, thumbprint,"
     " status_index, policies, issued_at, expires_at, use"
 )
-TASK: Final = "id, agent, begun_by, tenant, purpose, conversation, begun_at, deadline, ended_at"
 REVOCATION: Final = "id, rule, tenant, at, by"
 REVOKED: Final = "credential, agent, audience, status_index, expires_at"
 KEY: Final = "kid, public_jwk, state, since, use, published, activated, until, endorsement"
@@ -90,22 +88,6 @@ def to_grant(row: Row) -> Grant:
         issued_at=to_time(issued),
         expires_at=to_time(expires),
         use=use,
-    )
-
-
-def to_task(row: Row) -> Task:
-    """Return the task of a row with the columns `TASK`."""
-    identity, agent, begun_by, tenant, purpose, conversation, begun_at, deadline, ended_at = row
-    return Task(
-        id=identity,
-        agent=agent,
-        begun_by=begun_by,
-        tenant=tenant,
-        purpose=purpose,
-        conversation=conversation,
-        begun_at=to_time(begun_at),
-        deadline=to_time(deadline),
-        ended_at=None if ended_at is None else to_time(ended_at),
     )
 
 

@@ -10,12 +10,17 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from broker.audit.entry import Entry
 from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation, Rule
+from broker.override import Override, Stopper
 from broker.store.interface import (
+    AddOverride,
     AddRevocation,
     Answer,
     Committed,
+    EndCredentials,
     EndTask,
+    HeldGrant,
     Item,
+    LiftOverride,
     LiftRevocation,
     Rejected,
     RevokedCredential,
@@ -26,7 +31,7 @@ from broker.store.interface import (
     StoredKeyRequest,
     StoreUnavailable,
 )
-from broker.store.sqlite import log, reads, rows, writes
+from broker.store.sqlite import log, overrides, reads, rows, tasks, writes
 from broker.store.sqlite.forget import forget_expired
 from broker.store.sqlite.guards import first_in_force, first_refusal
 from broker.store.sqlite.schema import Migration, shipped
@@ -34,7 +39,7 @@ from broker.store.sqlite.session import Session
 from broker.task import Task
 
 # What ends credentials, or changes which rules are in force.
-ENDING: Final = (AddRevocation, EndTask, LiftRevocation)
+ENDING: Final = (AddOverride, AddRevocation, EndCredentials, EndTask, LiftOverride, LiftRevocation)
 # Older checkpoints are thinned to one in each block of this many entries.
 CHECKPOINT_BLOCK: Final = 16
 
@@ -154,12 +159,19 @@ class SqliteStore:
 
     def task(self, task_id: str) -> Task | None:
         """Return a task, ended or not."""
-        return self._one(rows.to_task, f"SELECT {rows.TASK} FROM task WHERE id = ?", task_id)
+        return self._one(tasks.to_task, f"SELECT {tasks.TASK} FROM task WHERE id = ?", task_id)
 
     def tasks_due(self, now: datetime) -> Sequence[Task]:
-        """Return the tasks that have not ended though their deadline has passed."""
-        query = f"SELECT {rows.TASK} FROM task WHERE ended_at IS NULL AND deadline <= ? ORDER BY deadline"
-        return self._all(rows.to_task, query, rows.from_time(now))
+        """Return the tasks that have not ended though their deadline has passed, or three heartbeats were missed."""
+        query = (
+            f"SELECT {tasks.TASK} FROM task WHERE ended_at IS NULL AND (deadline <= ?1"
+            " OR (silent_at IS NOT NULL AND silent_at <= ?1)) ORDER BY deadline"
+        )
+        return self._all(tasks.to_task, query, rows.from_time(now))
+
+    def held(self, task_id: str, now: datetime, *, unless_under: str = "") -> Sequence[HeldGrant]:
+        """Return the grants of a task whose credentials are live, without those that one bundle decided."""
+        return self._ask(reads.held, task_id, now, unless_under=unless_under)
 
     def grant(self, credential_id: str) -> Grant | None:
         """Return a grant that is still remembered."""
@@ -181,6 +193,14 @@ class SqliteStore:
     def is_revoked(self, rules: Sequence[Rule]) -> Rule | None:
         """Return the first of these rules that is in force."""
         return self._ask(first_in_force, rules)
+
+    def overrides(self) -> Sequence[Override]:
+        """Return every override in force, the oldest first."""
+        return self._ask(overrides.in_force)
+
+    def stoppers(self) -> Sequence[Stopper]:
+        """Return whom the last bundle that was activated lets stop things."""
+        return self._ask(overrides.stoppers)
 
     def has_live_grants(self, rule: Rule) -> bool:
         """Whether a grant that is still remembered carries this name."""

@@ -5,21 +5,27 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import astuple
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from broker.credential.revocation import Rule, RuleKind
 from broker.store.interface import (
     ActivatePolicy,
     AddGrant,
     AddKeyRequest,
+    AddOverride,
     AddRevocation,
     AddTask,
+    EndCredentials,
     EndTask,
+    HearTask,
+    LiftOverride,
     LiftRevocation,
+    NarrowTask,
     PutKey,
     RevokedCredential,
     Write,
 )
+from broker.store.sqlite import overrides, tasks
 from broker.store.sqlite.rows import (
     GRANT,
     KEY,
@@ -33,7 +39,9 @@ from broker.store.sqlite.rows import (
     to_revoked,
 )
 
-_ADD_GRANT: Final = f"INSERT INTO granted ({GRANT}, audience, request_id) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_ADD_GRANT: Final = (
+    f"INSERT INTO granted ({GRANT}, audience, request_id, declared, bundle) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+)
 # A removed key never comes back.
 _PUT_KEY: Final = (
     f"INSERT INTO key_ring ({KEY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kid) DO UPDATE SET"
@@ -78,6 +86,14 @@ def apply(connection: sqlite3.Connection, writes: Sequence[Write], position: int
                 row = (identity, from_rule(rule), revocation.tenant, from_time(revocation.at), revocation.by)
                 connection.execute("INSERT INTO revocation VALUES (?, ?, ?, ?, ?)", row)
                 revoked += _expand(connection, revocation.rule, revocation.at, position)
+            case AddOverride(override=override):
+                overrides.add(connection, override)
+                where, bound = overrides.covered(write)
+                revoked += _end(connection, where, bound, "override", override.at, position)
+            case EndCredentials():
+                for credential in write.credentials:
+                    rule = Rule(kind=RuleKind.CREDENTIAL, name=credential)
+                    revoked += _expand(connection, rule, write.at, position)
             case AddKeyRequest(request=asked):
                 connection.execute(
                     f"INSERT INTO key_request (position, {KEY_REQUEST}) VALUES (?, ?, ?, ?, ?, ?)",
@@ -90,25 +106,24 @@ def apply(connection: sqlite3.Connection, writes: Sequence[Write], position: int
 
 def _put(
     connection: sqlite3.Connection,
-    write: AddGrant | AddTask | LiftRevocation | PutKey | ActivatePolicy,
+    write: AddGrant | AddTask | HearTask | NarrowTask | LiftRevocation | LiftOverride | PutKey | ActivatePolicy,
 ) -> None:
     match write:
         case AddGrant():
             _add_grant(connection, write)
         case AddTask(task=task):
-            times = (
-                from_time(task.begun_at),
-                from_time(task.deadline),
-                None if task.ended_at is None else from_time(task.ended_at),
-            )
-            row = (task.id, task.agent, task.begun_by, task.tenant, task.purpose, task.conversation, *times)
-            connection.execute("INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            tasks.add(connection, task)
+        case HearTask() | NarrowTask():
+            tasks.change(connection, write)
         case LiftRevocation():
             connection.execute("DELETE FROM revocation WHERE id = ?", (write.revocation_id,))
+        case LiftOverride():
+            overrides.lift(connection, write.override_id)
         case PutKey(key=key):
             connection.execute(_PUT_KEY, from_key(key))
         case ActivatePolicy():
             connection.execute("UPDATE log SET policy = ?", (write.digest,))
+            overrides.remember_stoppers(connection, write.stoppers)
 
 
 def _add_grant(connection: sqlite3.Connection, write: AddGrant) -> None:
@@ -129,6 +144,8 @@ def _add_grant(connection: sqlite3.Connection, write: AddGrant) -> None:
         grant.use,
         grant.scope.audience,
         write.request_id,
+        write.declared,
+        write.bundle,
     )
     number = connection.execute(_ADD_GRANT, row).lastrowid
     policies = [(policy, number) for policy in dict.fromkeys(grant.policy_ids)]
@@ -142,11 +159,17 @@ def _expand(
     position: int,
 ) -> Sequence[RevokedCredential]:
     """Record as revoked every live credential that the rule covers."""
-    query = f"SELECT {REVOKED} FROM {COVERED[rule.kind]}{_LIVE}"
-    found = [to_revoked(row) for row in connection.execute(query, (rule.name, from_time(at)))]
+    return _end(connection, COVERED[rule.kind], (rule.name,), rule.kind.value, at, position)
+
+
+def _end(  # what, by which rule, when
+    connection: sqlite3.Connection, where: str, bound: tuple[Any, ...], rule: str, at: datetime, position: int
+) -> Sequence[RevokedCredential]:
+    query = f"SELECT {REVOKED} FROM {where}{_LIVE}"
+    found = [to_revoked(row) for row in connection.execute(query, (*bound, from_time(at)))]
     connection.executemany(
         "INSERT INTO revoked (position, at, rule, credential, agent, audience, status_index, expires_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        ((position, from_time(at), rule.kind.value, *astuple(each)[:-1], from_time(each.expires_at)) for each in found),
+        ((position, from_time(at), rule, *astuple(each)[:-1], from_time(each.expires_at)) for each in found),
     )
     return found

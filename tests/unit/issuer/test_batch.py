@@ -138,3 +138,93 @@ async def test_who_has_given_up_costs_nothing() -> None:
         await blocking
         await worker.run(lambda: None)
     assert ran == []
+
+
+async def test_what_is_urgent_is_done_before_whatever_waits_and_however_much_that_is() -> None:
+    entered, go = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def block() -> None:
+        entered.set()
+        go.wait(10)
+
+    def noted(calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
+        done.append(f"{len(calls)} exchanges")
+        return echo(calls)
+
+    async with working(noted) as worker:
+        blocking = asyncio.create_task(worker.run(block))
+        await asyncio.to_thread(entered.wait, 10)
+        jobs = [asyncio.create_task(worker.run(lambda: done.append("job"))) for _ in range(2)]
+        waiting = [asyncio.create_task(worker.exchange([call(str(number))])) for number in range(MAX_WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal):  # the control: there is no room
+            await worker.run(lambda: 7)
+        urgent = asyncio.create_task(worker.run_first(lambda: done.append("urgent")))
+        await asyncio.sleep(0)
+        go.set()
+        await urgent
+        await asyncio.gather(blocking, *waiting, *jobs)
+    assert done[0] == "urgent"
+    assert len(done) > 2
+
+
+async def test_what_becomes_urgent_runs_before_the_next_job() -> None:
+    done: list[str] = []
+    loop = asyncio.get_running_loop()
+    async with working() as worker:
+        came, go = asyncio.Event(), threading.Event()
+
+        def first() -> None:
+            loop.call_soon_threadsafe(came.set)
+            go.wait(10)
+            done.append("first")
+
+        running = [asyncio.create_task(worker.run(first))]
+        running += [asyncio.create_task(worker.run(lambda: done.append("next"))) for _ in range(3)]
+        await came.wait()
+        running.append(asyncio.create_task(worker.run_first(lambda: done.append("urgent"))))
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(*running)
+    assert done == ["first", "urgent", "next", "next", "next"]
+
+
+async def test_a_defect_of_what_is_urgent_is_its_own() -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    async with working() as worker:
+        with pytest.raises(Refusal) as caught:
+            await worker.run_first(broken)
+        assert caught.value.reason is Reason.INTERNAL
+        assert await worker.run_first(lambda: 7) == 7
+
+
+async def test_readers_are_told_of_what_was_urgent_before_the_group_that_waited() -> None:
+    seen: list[str] = []
+    entered, go = threading.Event(), threading.Event()
+
+    def block() -> None:
+        entered.set()
+        go.wait(10)
+
+    def noted(calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
+        seen.append("group")
+        return echo(calls)
+
+    worker = Worker(exchange=noted, chores=(), after=lambda: seen.append("told"))
+    worker.start()
+    try:
+        blocking = asyncio.create_task(worker.run(block))
+        await asyncio.to_thread(entered.wait, 10)
+        seen.clear()
+        waiting = asyncio.create_task(worker.exchange([call("waits")]))
+        urgent = asyncio.create_task(worker.run_first(lambda: seen.append("urgent")))
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(blocking, waiting, urgent)
+    finally:
+        await asyncio.to_thread(worker.stop)
+    at = seen.index("urgent")
+    assert seen[at : at + 3] == ["urgent", "told", "group"]

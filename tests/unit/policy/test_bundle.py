@@ -239,7 +239,7 @@ def problems(files: Files) -> list[str]:
 
 def test_the_example_loads() -> None:
     policy = compiled()
-    assert len(policy.policy_ids) == 21
+    assert len(policy.policy_ids) == 27
     assert policy.tenants == ("retail", "wholesale")
     compiled(without_cases(added("extra.cedar", permit())))  # the control of the rows that change this policy
     good = ACTION.format(context=f"{{{MEMBERS}, parameters: {{}}}}")

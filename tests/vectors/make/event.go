@@ -41,7 +41,7 @@ type sealed struct {
 }
 
 // personal lists the members that stand behind a commitment.
-const personal = " parameters on_behalf_of intent_digest source text detail conversation problem "
+const personal = " parameters on_behalf_of intent_digest source text detail conversation problem person asked "
 
 // flat returns the members by name in the order in which salts are drawn; empty ones are left out.
 func (e event) flat() []field {
@@ -209,6 +209,8 @@ func laterEvents() []event {
 	_, from := callers()
 	manage := decision{decisionID, []string{"security-rotates"}, digest([]byte("a bundle"))}
 	next := nextCheckpointKey()
+	narrow := object{"actions": list{"order.refund"}, "resources": list{object{"type": "order", "id": "1234"}},
+		"limits": object{"order.refund": object{"amount": object{"max": 4200}}}}
 	return []event{
 		{"key-changed-next-checkpoint-key", "key.changed", []field{
 			{"at", at(19)}, {"use", "checkpoint"}, {"kid", tokenKey().thumbprint()}, {"state", "next"},
@@ -219,6 +221,34 @@ func laterEvents() []event {
 		{"keys-rotated-in-an-emergency", "keys.rotated", []field{
 			{"at", at(21)}, {"caller", from}, {"decided", manage}, {"use", "token"}, {"cause", "emergency"},
 			{"kid", otherKey().thumbprint()}, {"replaced", tokenKey().thumbprint()}, {"text", "the disk was read"}}},
+		{"override-imposed", "override.imposed", []field{
+			{"at", at(22)}, {"caller", from}, {"decided", manage}, {"override", overrideID}, {"rule", "class"},
+			{"name", "write"}, {"tenant", "retail"}, {"text", "refunds nobody asked for"}, {"revoked", 2},
+			{"status_indexes", indexes{audience: {{7, 8}}}}}},
+		{"override-imposed-without-a-bundle", "override.imposed", []field{
+			{"at", at(23)}, {"caller", from}, {"decided", decision{id: decisionID}}, {"override", overrideID},
+			{"rule", "everything"}, {"name", ""}, {"tenant", ""}, {"text", "stop"}, {"revoked", 0},
+			{"status_indexes", indexes{}}}},
+		{"override-lifted", "override.lifted", []field{
+			{"at", at(24)}, {"caller", from}, {"decided", manage}, {"override", overrideID}, {"tenant", "retail"},
+			{"imposed_by", "spiffe://example.org/operator/duty"}, {"text", "fixed"}}},
+		{"task-begun-by-a-front-end", "task.begun", []field{
+			{"at", at(25)}, {"caller", from}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID},
+			{"purpose", "support"}, {"conversation", ""}, {"deadline", "2026-11-21T13:00:00.000000Z"}, {"agent", agent},
+			{"task_type", "customer-case"}, {"boundary", narrow}, {"heartbeat", 30}, {"person", "Customer 42"},
+			{"asked", digest([]byte("refund order 1234"))}}},
+		{"task-narrowed", "task.narrowed", []field{
+			{"at", at(26)}, {"caller", from}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID}, {"agent", agent},
+			{"boundary", narrow}, {"text", "another subject"}, {"revoked", 1},
+			{"status_indexes", indexes{audience: {{12, 12}}}}}},
+		{"task-judged", "task.judged", []field{
+			{"at", at(27)}, {"caller", from}, {"tenant", "retail"}, {"task", taskID}, {"agent", agent},
+			{"bundle", digest([]byte("a bundle"))}, {"reasons", list{"POLICY_FORBIDDEN", "TASK_BOUNDARY_EXCEEDED"}},
+			{"revoked", 2}, {"status_indexes", indexes{audience: {{12, 13}}}}}},
+		{"task-cancelled", "task.ended", []field{
+			{"at", at(28)}, {"caller", from}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID},
+			{"agent", agent}, {"cause", "cancelled"}, {"revoked", 0}, {"status_indexes", indexes{}},
+			{"text", "the customer hung up"}}},
 	}
 }
 
