@@ -219,6 +219,12 @@ func laterEvents() []event {
 		{"keys-rotated-in-an-emergency", "keys.rotated", []field{
 			{"at", at(21)}, {"caller", from}, {"decided", manage}, {"use", "token"}, {"cause", "emergency"},
 			{"kid", otherKey().thumbprint()}, {"replaced", tokenKey().thumbprint()}, {"text", "the disk was read"}}},
+		{"request-refused-of-a-tenant", "request.refused", []field{
+			{"at", at(22)}, {"caller", from}, {"operation", "revoke"}, {"reason", "TENANT_REFUSED"}, {"detail", ""},
+			{"decided", nil}, {"tenant", "retail"}}},
+		{"refusals-suppressed-of-a-tenant", "refusals.suppressed", []field{
+			{"at", at(23)}, {"source", "spiffe://example.org/agent/support"}, {"reason", "TASK_UNKNOWN"}, {"count", 12},
+			{"tenant", "retail"}}},
 	}
 }
 
