@@ -43,8 +43,8 @@ from tests.attacks.tenancy import (
 from tests.operations.world import ORDERS
 
 both_ways = pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES.keys())
-# Half of what the house has as its heartbeat: a message that comes earlier was not sent for a heartbeat.
-EARLY = 0.1
+# A quarter of the heartbeat of the house: a message that comes earlier was not sent for a heartbeat.
+EARLY = 0.05
 BEATS = 3
 RANGE_ONLY = {"from_position", "to_position", "cursor", "heartbeat"}
 
