@@ -18,7 +18,13 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 if __package__ in {None, ""}:  # run as a file: the repository's root is where imports begin
     sys.path[0] = str(ROOT)
 
-MODULES: Final = ("broker.client", "broker.client.sync", "broker.validator")
+MODULES: Final = (
+    "broker.client",
+    "broker.client.http",
+    "broker.client.sync",
+    "broker.client.tools",
+    "broker.validator",
+)
 _HEAD = """\
 # The SDKs, name by name
 

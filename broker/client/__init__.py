@@ -42,6 +42,8 @@ from broker.client.errors import (
 from broker.client.session import Session, connect
 from broker.client.streams import Gap
 from broker.client.subscriber import Fork, Received, Subscriber, follow_audit, follow_revocations
+from broker.credential.revocation import RuleKind
+from broker.intent import Level, Resource
 
 __all__ = [
     "Ask",
@@ -61,11 +63,14 @@ __all__ = [
     "InvalidRequest",
     "Key",
     "KeySet",
+    "Level",
     "OutOfRange",
     "Override",
     "Received",
     "RefusedError",
+    "Resource",
     "Rotation",
+    "RuleKind",
     "Session",
     "Subscriber",
     "Task",

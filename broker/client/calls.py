@@ -8,7 +8,7 @@ An interceptor would not do: gRPC ties interceptors to one connection, and the n
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import grpc
 
@@ -33,11 +33,13 @@ class Way:
     Attributes:
         service: that is called.
         intents: what each method, by its full name, is about to do.
+        held: the one credential for all calls, instead of intents.
 
     """
 
     service: Service
     intents: Mapping[str, Declare]
+    held: Credential | None = None
 
     async def credential(self, method: str, request: object, seconds: float) -> Credential:
         """Return the credential for a call.
@@ -48,6 +50,8 @@ class Way:
             BrokerError: as `Session.exchange`.
 
         """
+        if self.held is not None:
+            return self.held
         declare = self.intents.get(method)
         if declare is None:
             raise Undeclared(f"The channel was given no intent for {method}.")
@@ -78,8 +82,7 @@ class _Method:
     async def begin(self, request: object, timeout: float | None, metadata: Metadata | None, **more: object) -> Any:  # noqa: ANN401, ASYNC109 - gRPC's words
         """Get the credential, then begin the call with the time that is left."""
         loop = asyncio.get_running_loop()
-        if any(key.lower() == _AUTHORIZATION for key, _ in metadata or ()):
-            raise BrokerError("The channel sets the authorization of each call itself.")
+        _without_authorization(metadata)
         deadline = self.way.service.deadline
         limit = deadline if timeout is None and self.always else timeout
         start = loop.time()
@@ -114,12 +117,36 @@ class _StreamMethod(_Method):
         return StreamCall(self.begin(request, timeout, metadata, **more))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RequestStreamMethod:
+    """A method that begins without a request: there is nothing to make an intent from, so it takes a held credential.
+
+    Attributes:
+        way: to credential and connection.
+        name: the method's full name.
+        on: makes gRPC's own callable on a channel.
+
+    """
+
+    way: Way
+    name: str
+    on: Callable[[grpc.aio.Channel], Start]
+
+    def __call__(self, request_iterator: Any = None, *, metadata: Metadata | None = None, **more: object) -> Any:  # noqa: ANN401 - gRPC's words
+        held = self.way.held
+        if held is None:
+            raise Undeclared(f"{self.name} begins without a request, so it has no intent; exchange for it yourself.")
+        _without_authorization(metadata)
+        sent = (*(metadata or ()), *held.metadata())
+        return self.on(self.way.service.channel(held))(request_iterator, metadata=sent, **more)
+
+
 class CredentialChannel(grpc.aio.Channel):
     """The channel to a service that attaches a credential to each call. It belongs to its session.
 
     A call raises what `Session.exchange` raises when it gets no credential, TokenRefused (or another RefusedError) when
     the service refuses it with one of our reasons, and AioRpcError for everything else. Calls that begin without a
-    request message (client streams) are refused: there is nothing to make an intent from.
+    request message (client streams) go with a held credential only, and raise AioRpcError for a refusal too.
 
     Args:
         way: how a call comes to its credential and its connection.
@@ -147,13 +174,17 @@ class CredentialChannel(grpc.aio.Channel):
             on=lambda channel: channel.unary_stream(method, *serializers, **named),
         )
 
-    def stream_unary(self, method: str, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - see grpc.aio.Channel
-        """Return what refuses to be called."""
-        return _no_intent(method)
+    def stream_unary(self, method: str, *serializers: Any, **named: Any) -> Any:  # noqa: ANN401 - see grpc.aio.Channel
+        """Return what calls a method with many requests; it needs a held credential."""
+        return _RequestStreamMethod(
+            way=self._way, name=method, on=lambda channel: channel.stream_unary(method, *serializers, **named)
+        )
 
-    def stream_stream(self, method: str, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - see grpc.aio.Channel
-        """Return what refuses to be called."""
-        return _no_intent(method)
+    def stream_stream(self, method: str, *serializers: Any, **named: Any) -> Any:  # noqa: ANN401 - see grpc.aio.Channel
+        """Return what calls a method with many requests and answers; it needs a held credential."""
+        return _RequestStreamMethod(
+            way=self._way, name=method, on=lambda channel: channel.stream_stream(method, *serializers, **named)
+        )
 
     async def close(self, grace: float | None = None) -> None:
         """Do nothing: the connections are the session's."""
@@ -177,8 +208,6 @@ class CredentialChannel(grpc.aio.Channel):
         await self.close()
 
 
-def _no_intent(method: str) -> Callable[..., NoReturn]:
-    def refuse(*_: object, **__: object) -> NoReturn:
-        raise Undeclared(f"{method} begins without a request, so it has no intent; exchange for it yourself.")
-
-    return refuse
+def _without_authorization(metadata: Metadata | None) -> None:
+    if any(key.lower() == _AUTHORIZATION for key, _ in metadata or ()):
+        raise BrokerError("The channel sets the authorization of each call itself.")

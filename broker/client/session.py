@@ -154,9 +154,10 @@ class Session(Tasks):
         Args:
             service_id: who the service must be; the audience of the intents.
             address: where it listens, "host:port".
-            credential: what will be sent; the channel is then one with the SVID that it is bound to.
+            credential: to send with each call, over the connection with the SVID that it is bound to.
             intents: what each method is about to do, by its full name ("/orders.v1.OrdersService/GetOrder") and from
-                its request. Each call then gets a credential of its own, and sends it; see CredentialChannel.
+                its request. Each call then gets a credential of its own, and sends it; see CredentialChannel. With
+                neither, nothing is sent but the current SVID.
 
         Raises:
             BrokerError: that SVID is over, and the credential with it.
@@ -164,11 +165,12 @@ class Session(Tasks):
 
         """
         service = self.services.at(service_id, address)
-        if intents is None:
-            return service.channel(credential)
-        if credential is not None:
+        if credential is not None and intents is not None:
             raise ValueError("A channel sends one credential, or gets one for each call: not both.")
-        return CredentialChannel(Way(service=service, intents=dict(intents)))
+        current = service.channel(credential)
+        if credential is None and intents is None:
+            return current
+        return CredentialChannel(Way(service=service, intents=dict(intents or {}), held=credential))
 
 
 @asynccontextmanager

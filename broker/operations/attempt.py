@@ -23,7 +23,7 @@ ActivePolicy: TypeAlias = Callable[[], CompiledPolicy]
 
 
 def tenant_of(policy: ActivePolicy, principal: Principal | None) -> str:
-    """Return the tenant in whose view the refusals of a caller stand: its only one; empty when it has none or several."""
+    """Return the tenant in whose view a caller's refusals stand: its only one; empty when it has none or several."""
     try:
         known = policy().register.principal(str(principal.spiffe_id)) if principal else None
     except Refusal:  # without a bundle nobody has a tenant

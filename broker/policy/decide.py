@@ -24,7 +24,7 @@ from broker.policy.decision import (
     Terms,
     denied,
 )
-from broker.policy.entities import Agent, ResourceType, Service
+from broker.policy.entities import Agent, ResourceSet, ResourceType, Service
 from broker.policy.manage import decide_manage
 from broker.policy.rules import Rule
 from broker.policy.schema import RESOURCE_SET, Action
@@ -72,14 +72,15 @@ def decide(policy: CompiledPolicy, question: Question) -> Decision:
         agent = _agent(policy, question.principal)
         # 2. do the words of the intent exist: action, audience, resource type, set, purpose
         action = _action(policy, intent.action)
-        service = _service(policy, intent.audience)
+        service = _service(policy, agent, intent.audience)
         resource_type = _resource_type(service, action, intent)
-        levels = _levels(policy, action, resource_type, intent)
-        _check_set(policy, action, levels, intent)
+        declared = _declared_set(policy, agent, intent)
+        levels = _levels(action, resource_type, declared, intent)
+        _check_set(action, levels, declared)
         _check_purpose(agent, intent)
         # 3. for which tenant
         tenant = resolve_tenant(agent, question.tenant)
-        _check_tenant(policy, service, intent, tenant)
+        _check_tenant(service, declared, tenant)
         # 4. within which piece of work
         _check_task(action, intent)
         check_within(policy, question, service, resource_type, tenant)
@@ -135,9 +136,10 @@ def _action(policy: CompiledPolicy, name: str) -> Action:
     return action
 
 
-def _service(policy: CompiledPolicy, spiffe_id: str) -> Service:
+def _service(policy: CompiledPolicy, agent: Agent, spiffe_id: str) -> Service:
+    """One that serves other tenants only is to this agent as none: a refusal of its own would tell that it exists."""
     service = policy.service(spiffe_id)
-    if service is None:
+    if service is None or set(service.tenants).isdisjoint(agent.tenants):
         raise Refusal(Reason.AUDIENCE_UNKNOWN)
     return service
 
@@ -151,8 +153,21 @@ def _resource_type(service: Service, action: Action, intent: Intent) -> Resource
     return resource_type
 
 
-def _levels(policy: CompiledPolicy, action: Action, resource_type: ResourceType, intent: Intent) -> _Levels:
+def _declared_set(policy: CompiledPolicy, agent: Agent, intent: Intent) -> ResourceSet | None:
+    """Return the set that is asked for, if any: declared for this service and type, and for a tenant of this agent."""
+    if not intent.resource.set:
+        return None
     declared = policy.register.sets.get(intent.resource.set)
+    if (
+        declared is None
+        or (declared.service, declared.resource_type) != (intent.audience, intent.resource.type)
+        or set(declared.tenants).isdisjoint(agent.tenants)
+    ):
+        raise Refusal(Reason.RESOURCE_SET_UNKNOWN)
+    return declared
+
+
+def _levels(action: Action, resource_type: ResourceType, declared: ResourceSet | None, intent: Intent) -> _Levels:
     return _Levels(
         sensitivity=max(
             resource_type.sensitivity,
@@ -163,24 +178,21 @@ def _levels(policy: CompiledPolicy, action: Action, resource_type: ResourceType,
     )
 
 
-def _check_set(policy: CompiledPolicy, action: Action, levels: _Levels, intent: Intent) -> None:
-    """A set is declared for this service, type and action, and gives low-sensitivity reads only."""
-    if not intent.resource.set:
+def _check_set(action: Action, levels: _Levels, declared: ResourceSet | None) -> None:
+    """A set is declared for this action, and gives low-sensitivity reads only."""
+    if declared is None:
         return
-    declared = policy.register.sets.get(intent.resource.set)
-    if declared is None or (declared.service, declared.resource_type) != (intent.audience, intent.resource.type):
-        raise Refusal(Reason.RESOURCE_SET_UNKNOWN)
     if action.action_class is not ActionClass.READ or not levels.low:
         raise Refusal(Reason.RESOURCE_SET_REFUSED)
     if action.name not in declared.actions or RESOURCE_SET not in action.resources:
         raise Refusal(Reason.RESOURCE_SET_REFUSED, "the set is not declared for this action")
 
 
-def _check_tenant(policy: CompiledPolicy, service: Service, intent: Intent, tenant: str) -> None:
+def _check_tenant(service: Service, declared: ResourceSet | None, tenant: str) -> None:
     """The service, and the set if there is one, must be this tenant's too."""
     if tenant not in service.tenants:
         raise Refusal(Reason.TENANT_REFUSED, "the audience does not serve this tenant")
-    if intent.resource.set and tenant not in policy.register.sets[intent.resource.set].tenants:
+    if declared is not None and tenant not in declared.tenants:
         raise Refusal(Reason.RESOURCE_SET_UNKNOWN, "not declared for this tenant")
 
 

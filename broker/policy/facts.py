@@ -35,7 +35,7 @@ def facts_about(
         case Reason.ACTION_UNKNOWN | Reason.TASK_REQUIRED:
             yield _action_fact(policy, question)
         case Reason.AUDIENCE_UNKNOWN:
-            yield Fact(what="registered services", values=tuple(sorted(policy.register.services)))
+            yield Fact(what="services of this agent's tenants", values=tuple(sorted(_services_of(policy, question))))
         case Reason.RESOURCE_TYPE_UNKNOWN | Reason.RESOURCE_SET_UNKNOWN | Reason.RESOURCE_SET_REFUSED:
             yield _resource_fact(policy, question)
         case Reason.PARAMETERS_REFUSED | Reason.SCOPE_EMPTY if shape:
@@ -57,6 +57,13 @@ def _agent_facts(policy: CompiledPolicy, question: Question, reason: Reason) -> 
         yield Fact(what="tenants of this agent", values=agent.tenants)
         if service:
             yield Fact(what="tenants that the audience serves", values=service.tenants)
+
+
+def _services_of(policy: CompiledPolicy, question: Question) -> Iterator[str]:
+    agent = policy.agent(question.principal)
+    for service in policy.register.services.values():
+        if agent is None or not set(service.tenants).isdisjoint(agent.tenants):
+            yield service.spiffe_id
 
 
 def _action_fact(policy: CompiledPolicy, question: Question) -> Fact:

@@ -71,11 +71,11 @@ def _check_reach(policy: CompiledPolicy, principal: Principal, question: ManageQ
         raise Refusal(Reason.TENANT_REFUSED, _OUT_OF_REACH)
     if question.action in _OF_NO_TENANT or _is_itself(principal, target) or _is_front_end(policy, principal, question):
         return
-    if not isinstance(principal, Operator) and target.kind in {TargetKind.AGENT, TargetKind.SERVICE}:
-        raise Refusal(Reason.POLICY_NOT_PERMITTED, "agents and services ask about themselves only")
     reach = _tenants_of(policy, target)
     if not reach or not reach <= set(principal.tenants):
         raise Refusal(Reason.TENANT_REFUSED, _OUT_OF_REACH)
+    if not isinstance(principal, Operator) and target.kind in {TargetKind.AGENT, TargetKind.SERVICE}:
+        raise Refusal(Reason.POLICY_NOT_PERMITTED, "agents and services ask about themselves only")
 
 
 def _is_itself(principal: Principal, target: Target) -> bool:

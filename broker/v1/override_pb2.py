@@ -4,15 +4,18 @@
 # source: broker/v1/override.proto
 # Protobuf Python Version: 6.31.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 6, 31, 1, "", "broker/v1/override.proto"
+    _runtime_version.Domain.PUBLIC,
+    6,
+    31,
+    1,
+    '',
+    'broker/v1/override.proto'
 )
 # @@protoc_insertion_point(imports)
 
@@ -23,57 +26,53 @@ from broker.v1.buf.validate import validate_pb2 as buf_dot_validate_dot_validate
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x18\x62roker/v1/override.proto\x12\tbroker.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\x0c\n\nEverything"\x85\x02\n\x0eOverrideTarget\x12\x1b\n\x05\x61gent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x10H\x00\x12\x1c\n\x06tenant\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01H\x00\x12<\n\x0c\x61\x63tion_class\x18\x03 \x01(\x0e\x32\x16.broker.v1.ActionClassB\x0c\xbaH\t\x82\x01\x06\x18\x01\x18\x02\x18\x03H\x00\x12\x1c\n\x06\x61\x63tion\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01H\x00\x12+\n\neverything\x18\x05 \x01(\x0b\x32\x15.broker.v1.EverythingH\x00\x12\x1f\n\rwithin_tenant\x18\x06 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\x42\x0e\n\x05stops\x12\x05\xbaH\x02\x08\x01"f\n\x15ImposeOverrideRequest\x12\x31\n\x06target\x18\x01 \x01(\x0b\x32\x19.broker.v1.OverrideTargetB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08"\\\n\x16ImposeOverrideResponse\x12\x13\n\x0boverride_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x1b\n\x13revoked_credentials\x18\x03 \x01(\r"Q\n\x13LiftOverrideRequest\x12\x1e\n\x0boverride_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x1a\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08"(\n\x14LiftOverrideResponse\x12\x10\n\x08position\x18\x01 \x01(\x04"\x16\n\x14ListOverridesRequest"?\n\x15ListOverridesResponse\x12&\n\toverrides\x18\x01 \x03(\x0b\x32\x13.broker.v1.Override"\x9e\x01\n\x08Override\x12\x13\n\x0boverride_id\x18\x01 \x01(\t\x12)\n\x06target\x18\x02 \x01(\x0b\x32\x19.broker.v1.OverrideTarget\x12.\n\nimposed_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nimposed_by\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t*x\n\x0b\x41\x63tionClass\x12\x1c\n\x18\x41\x43TION_CLASS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43TION_CLASS_READ\x10\x01\x12\x16\n\x12\x41\x43TION_CLASS_WRITE\x10\x02\x12\x1c\n\x18\x41\x43TION_CLASS_HIGH_IMPACT\x10\x03\x32\x8d\x02\n\x0fOverrideService\x12U\n\x0eImposeOverride\x12 .broker.v1.ImposeOverrideRequest\x1a!.broker.v1.ImposeOverrideResponse\x12O\n\x0cLiftOverride\x12\x1e.broker.v1.LiftOverrideRequest\x1a\x1f.broker.v1.LiftOverrideResponse\x12R\n\rListOverrides\x12\x1f.broker.v1.ListOverridesRequest\x1a .broker.v1.ListOverridesResponseb\x06proto3'
-)
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62roker/v1/override.proto\x12\tbroker.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0c\n\nEverything\"\x85\x02\n\x0eOverrideTarget\x12\x1b\n\x05\x61gent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x10H\x00\x12\x1c\n\x06tenant\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01H\x00\x12<\n\x0c\x61\x63tion_class\x18\x03 \x01(\x0e\x32\x16.broker.v1.ActionClassB\x0c\xbaH\t\x82\x01\x06\x18\x01\x18\x02\x18\x03H\x00\x12\x1c\n\x06\x61\x63tion\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01H\x00\x12+\n\neverything\x18\x05 \x01(\x0b\x32\x15.broker.v1.EverythingH\x00\x12\x1f\n\rwithin_tenant\x18\x06 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\x42\x0e\n\x05stops\x12\x05\xbaH\x02\x08\x01\"f\n\x15ImposeOverrideRequest\x12\x31\n\x06target\x18\x01 \x01(\x0b\x32\x19.broker.v1.OverrideTargetB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08\"\\\n\x16ImposeOverrideResponse\x12\x13\n\x0boverride_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x1b\n\x13revoked_credentials\x18\x03 \x01(\r\"Q\n\x13LiftOverrideRequest\x12\x1e\n\x0boverride_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x1a\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08\"(\n\x14LiftOverrideResponse\x12\x10\n\x08position\x18\x01 \x01(\x04\"\x16\n\x14ListOverridesRequest\"?\n\x15ListOverridesResponse\x12&\n\toverrides\x18\x01 \x03(\x0b\x32\x13.broker.v1.Override\"\x9e\x01\n\x08Override\x12\x13\n\x0boverride_id\x18\x01 \x01(\t\x12)\n\x06target\x18\x02 \x01(\x0b\x32\x19.broker.v1.OverrideTarget\x12.\n\nimposed_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nimposed_by\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t*x\n\x0b\x41\x63tionClass\x12\x1c\n\x18\x41\x43TION_CLASS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43TION_CLASS_READ\x10\x01\x12\x16\n\x12\x41\x43TION_CLASS_WRITE\x10\x02\x12\x1c\n\x18\x41\x43TION_CLASS_HIGH_IMPACT\x10\x03\x32\x8d\x02\n\x0fOverrideService\x12U\n\x0eImposeOverride\x12 .broker.v1.ImposeOverrideRequest\x1a!.broker.v1.ImposeOverrideResponse\x12O\n\x0cLiftOverride\x12\x1e.broker.v1.LiftOverrideRequest\x1a\x1f.broker.v1.LiftOverrideResponse\x12R\n\rListOverrides\x12\x1f.broker.v1.ListOverridesRequest\x1a .broker.v1.ListOverridesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "broker.v1.override_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'broker.v1.override_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_OVERRIDETARGET"].oneofs_by_name["stops"]._loaded_options = None
-    _globals["_OVERRIDETARGET"].oneofs_by_name["stops"]._serialized_options = b"\272H\002\010\001"
-    _globals["_OVERRIDETARGET"].fields_by_name["agent"]._loaded_options = None
-    _globals["_OVERRIDETARGET"].fields_by_name["agent"]._serialized_options = b"\272H\007r\005\020\001(\200\020"
-    _globals["_OVERRIDETARGET"].fields_by_name["tenant"]._loaded_options = None
-    _globals["_OVERRIDETARGET"].fields_by_name["tenant"]._serialized_options = b"\272H\007r\005\020\001(\200\001"
-    _globals["_OVERRIDETARGET"].fields_by_name["action_class"]._loaded_options = None
-    _globals["_OVERRIDETARGET"].fields_by_name[
-        "action_class"
-    ]._serialized_options = b"\272H\t\202\001\006\030\001\030\002\030\003"
-    _globals["_OVERRIDETARGET"].fields_by_name["action"]._loaded_options = None
-    _globals["_OVERRIDETARGET"].fields_by_name["action"]._serialized_options = b"\272H\007r\005\020\001(\200\001"
-    _globals["_OVERRIDETARGET"].fields_by_name["within_tenant"]._loaded_options = None
-    _globals["_OVERRIDETARGET"].fields_by_name["within_tenant"]._serialized_options = b"\272H\005r\003(\200\001"
-    _globals["_IMPOSEOVERRIDEREQUEST"].fields_by_name["target"]._loaded_options = None
-    _globals["_IMPOSEOVERRIDEREQUEST"].fields_by_name["target"]._serialized_options = b"\272H\003\310\001\001"
-    _globals["_IMPOSEOVERRIDEREQUEST"].fields_by_name["reason"]._loaded_options = None
-    _globals["_IMPOSEOVERRIDEREQUEST"].fields_by_name["reason"]._serialized_options = b"\272H\007r\005\020\001(\200\010"
-    _globals["_LIFTOVERRIDEREQUEST"].fields_by_name["override_id"]._loaded_options = None
-    _globals["_LIFTOVERRIDEREQUEST"].fields_by_name["override_id"]._serialized_options = b"\272H\006r\004\020\001(@"
-    _globals["_LIFTOVERRIDEREQUEST"].fields_by_name["reason"]._loaded_options = None
-    _globals["_LIFTOVERRIDEREQUEST"].fields_by_name["reason"]._serialized_options = b"\272H\007r\005\020\001(\200\010"
-    _globals["_ACTIONCLASS"]._serialized_start = 952
-    _globals["_ACTIONCLASS"]._serialized_end = 1072
-    _globals["_EVERYTHING"]._serialized_start = 101
-    _globals["_EVERYTHING"]._serialized_end = 113
-    _globals["_OVERRIDETARGET"]._serialized_start = 116
-    _globals["_OVERRIDETARGET"]._serialized_end = 377
-    _globals["_IMPOSEOVERRIDEREQUEST"]._serialized_start = 379
-    _globals["_IMPOSEOVERRIDEREQUEST"]._serialized_end = 481
-    _globals["_IMPOSEOVERRIDERESPONSE"]._serialized_start = 483
-    _globals["_IMPOSEOVERRIDERESPONSE"]._serialized_end = 575
-    _globals["_LIFTOVERRIDEREQUEST"]._serialized_start = 577
-    _globals["_LIFTOVERRIDEREQUEST"]._serialized_end = 658
-    _globals["_LIFTOVERRIDERESPONSE"]._serialized_start = 660
-    _globals["_LIFTOVERRIDERESPONSE"]._serialized_end = 700
-    _globals["_LISTOVERRIDESREQUEST"]._serialized_start = 702
-    _globals["_LISTOVERRIDESREQUEST"]._serialized_end = 724
-    _globals["_LISTOVERRIDESRESPONSE"]._serialized_start = 726
-    _globals["_LISTOVERRIDESRESPONSE"]._serialized_end = 789
-    _globals["_OVERRIDE"]._serialized_start = 792
-    _globals["_OVERRIDE"]._serialized_end = 950
-    _globals["_OVERRIDESERVICE"]._serialized_start = 1075
-    _globals["_OVERRIDESERVICE"]._serialized_end = 1344
+  DESCRIPTOR._loaded_options = None
+  _globals['_OVERRIDETARGET'].oneofs_by_name['stops']._loaded_options = None
+  _globals['_OVERRIDETARGET'].oneofs_by_name['stops']._serialized_options = b'\272H\002\010\001'
+  _globals['_OVERRIDETARGET'].fields_by_name['agent']._loaded_options = None
+  _globals['_OVERRIDETARGET'].fields_by_name['agent']._serialized_options = b'\272H\007r\005\020\001(\200\020'
+  _globals['_OVERRIDETARGET'].fields_by_name['tenant']._loaded_options = None
+  _globals['_OVERRIDETARGET'].fields_by_name['tenant']._serialized_options = b'\272H\007r\005\020\001(\200\001'
+  _globals['_OVERRIDETARGET'].fields_by_name['action_class']._loaded_options = None
+  _globals['_OVERRIDETARGET'].fields_by_name['action_class']._serialized_options = b'\272H\t\202\001\006\030\001\030\002\030\003'
+  _globals['_OVERRIDETARGET'].fields_by_name['action']._loaded_options = None
+  _globals['_OVERRIDETARGET'].fields_by_name['action']._serialized_options = b'\272H\007r\005\020\001(\200\001'
+  _globals['_OVERRIDETARGET'].fields_by_name['within_tenant']._loaded_options = None
+  _globals['_OVERRIDETARGET'].fields_by_name['within_tenant']._serialized_options = b'\272H\005r\003(\200\001'
+  _globals['_IMPOSEOVERRIDEREQUEST'].fields_by_name['target']._loaded_options = None
+  _globals['_IMPOSEOVERRIDEREQUEST'].fields_by_name['target']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_IMPOSEOVERRIDEREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_IMPOSEOVERRIDEREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\007r\005\020\001(\200\010'
+  _globals['_LIFTOVERRIDEREQUEST'].fields_by_name['override_id']._loaded_options = None
+  _globals['_LIFTOVERRIDEREQUEST'].fields_by_name['override_id']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_LIFTOVERRIDEREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_LIFTOVERRIDEREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\007r\005\020\001(\200\010'
+  _globals['_ACTIONCLASS']._serialized_start=952
+  _globals['_ACTIONCLASS']._serialized_end=1072
+  _globals['_EVERYTHING']._serialized_start=101
+  _globals['_EVERYTHING']._serialized_end=113
+  _globals['_OVERRIDETARGET']._serialized_start=116
+  _globals['_OVERRIDETARGET']._serialized_end=377
+  _globals['_IMPOSEOVERRIDEREQUEST']._serialized_start=379
+  _globals['_IMPOSEOVERRIDEREQUEST']._serialized_end=481
+  _globals['_IMPOSEOVERRIDERESPONSE']._serialized_start=483
+  _globals['_IMPOSEOVERRIDERESPONSE']._serialized_end=575
+  _globals['_LIFTOVERRIDEREQUEST']._serialized_start=577
+  _globals['_LIFTOVERRIDEREQUEST']._serialized_end=658
+  _globals['_LIFTOVERRIDERESPONSE']._serialized_start=660
+  _globals['_LIFTOVERRIDERESPONSE']._serialized_end=700
+  _globals['_LISTOVERRIDESREQUEST']._serialized_start=702
+  _globals['_LISTOVERRIDESREQUEST']._serialized_end=724
+  _globals['_LISTOVERRIDESRESPONSE']._serialized_start=726
+  _globals['_LISTOVERRIDESRESPONSE']._serialized_end=789
+  _globals['_OVERRIDE']._serialized_start=792
+  _globals['_OVERRIDE']._serialized_end=950
+  _globals['_OVERRIDESERVICE']._serialized_start=1075
+  _globals['_OVERRIDESERVICE']._serialized_end=1344
 # @@protoc_insertion_point(module_scope)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from broker.credential.claims import VerifiedToken
 from broker.errors import Reason, Refusal
 from broker.svid.authenticate import Authenticator
-from broker.svid.principal import Evidence, TrustBundles
+from broker.svid.principal import Evidence, Principal, TrustBundles
 from broker.validator.bounds import Impact, Mapped, Within
 from broker.validator.call import Call
 from broker.validator.check import Validator
@@ -92,7 +92,9 @@ class Guard:
 
         """
         caller = self.authenticator.authenticate(evidence, self.bundles(), self.clock())
-        return self.validator.check(token, call, caller_thumbprint=caller.thumbprint, now=self.clock(), within=within)
+        thumbprint = caller.thumbprint
+        verified = self.validator.check(token, call, caller_thumbprint=thumbprint, now=self.clock(), within=within)
+        return _held_by(caller, verified)
 
     async def judge(
         self, mapped: Mapped, evidence: Evidence, *, token: Callable[[], str], read: Callable[[], Any]
@@ -110,15 +112,23 @@ class Guard:
 
         """
         # 1. Who calls: the SVID behind the connection, verified anew (an old connection outlives an SVID).
-        caller = self.authenticator.authenticate(evidence, self.bundles(), self.clock()).thumbprint
+        caller = self.authenticator.authenticate(evidence, self.bundles(), self.clock())
         # 2. With what: one credential, good, the caller's own, not revoked.
         text, check, within = token(), self.validator, mapped.within
-        check.admit(text, caller_thumbprint=caller, now=self.clock(), within=within)
+        check.admit(text, caller_thumbprint=caller.thumbprint, now=self.clock(), within=within)
         # 3. What for: only now are the request's bytes looked at, and what it touches looked up.
         request = read()
         call = await _map(mapped, request)
         # 4. Everything again with the call: time has passed, a revocation may have come.
-        return request, check.check(text, call, caller_thumbprint=caller, now=self.clock(), within=within)
+        verified = check.check(text, call, caller_thumbprint=caller.thumbprint, now=self.clock(), within=within)
+        return request, _held_by(caller, verified)
+
+
+def _held_by(caller: Principal, verified: VerifiedToken) -> VerifiedToken:
+    """Refuse a credential that names another agent than the caller; no honest issuer binds one to this certificate."""
+    if verified.agent != str(caller.spiffe_id):
+        raise Refusal(Reason.TOKEN_HOLDER_MISMATCH, "its agent is not the caller")
+    return verified
 
 
 async def _map(mapped: Mapped, request: object) -> Call:

@@ -61,7 +61,7 @@ def stolen(narrator: Narrator, stage: Stage, credential: str) -> None:
     narrator.asked(f"by the {OTHER}: GetOrder({ORDER}), with the stolen one")
     refused = _refusal(stage.workers[OTHER].ask("use_stolen", token=token, order=ORDER), "TOKEN_HOLDER_MISMATCH")
     narrator.decided(f"refused: {refused['reason']}", good=False)
-    narrator.came_back(f"{refused['status']}: {refused['next_step']}")
+    narrator.came_back(refused["next_step"])
     again = stage.workers[AGENT].get("get_order", credential=credential, order=ORDER)
     require(again["article"] == "coffee grinder", "the rightful holder's call still goes through")
     narrator.note(f"the {AGENT} itself is still served with it")

@@ -41,9 +41,7 @@ def tools(session: Session, address: str, task: Task) -> list[FunctionTool]:
     )
     async def look_up_order(credential: Credential, order_id: str) -> str:
         """Look one order up: the article, and its price in cents."""
-        found = await orders(credential).GetOrder(
-            GetOrderRequest(order_id=order_id), metadata=credential.metadata(), timeout=10
-        )
+        found = await orders(credential).GetOrder(GetOrderRequest(order_id=order_id), timeout=10)
         return f"{found.article}, {found.price_cents} cents"
 
     @function_tool
@@ -58,7 +56,7 @@ def tools(session: Session, address: str, task: Task) -> list[FunctionTool]:
     async def refund_order(credential: Credential, order_id: str, amount: int, currency: Literal["EUR"] = "EUR") -> str:
         """Pay an order back, wholly or in part; the amount is in cents."""
         request = RefundOrderRequest(order_id=order_id, amount_cents=amount)
-        paid = await orders(credential).RefundOrder(request, metadata=credential.metadata(), timeout=10)
+        paid = await orders(credential).RefundOrder(request, timeout=10)
         return f"{paid.refunded_cents} cents in {currency} were paid back"
 
     return [look_up_order, refund_order]

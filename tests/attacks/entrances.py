@@ -180,6 +180,15 @@ def key_set(channel: grpc.aio.Channel) -> Any:
     return keys_pb2_grpc.KeyServiceStub(channel).GetKeySet(keys_pb2.GetKeySetRequest(), timeout=PATIENCE)
 
 
+def list_keys(channel: grpc.aio.Channel) -> Any:
+    return keys_pb2_grpc.KeyServiceStub(channel).ListKeys(keys_pb2.ListKeysRequest(), timeout=PATIENCE)
+
+
+def rotate_keys(channel: grpc.aio.Channel, **fields: Any) -> Any:
+    asked = keys_pb2.RotateKeysRequest(**fields)
+    return keys_pb2_grpc.KeyServiceStub(channel).RotateKeys(asked, timeout=PATIENCE)
+
+
 def checkpoint(channel: grpc.aio.Channel) -> Any:
     return audit_pb2_grpc.AuditServiceStub(channel).GetCheckpoint(audit_pb2.GetCheckpointRequest(), timeout=PATIENCE)
 
@@ -267,6 +276,13 @@ ENTRANCES = (
     Entrance(name="SubscribeRevocations", who=ORDERS, ask=lambda to: first(revocations(to))),
     Entrance(name="SubscribeAudit", who=SECURITY, ask=lambda to: first(audit(to))),
     Entrance(name="GetKeySet", who=ORDERS, ask=key_set),
+    Entrance(name="ListKeys", who=SECURITY, ask=list_keys),
+    Entrance(
+        name="RotateKeys",
+        who=SECURITY,
+        ask=lambda to: rotate_keys(to, emergency_kid="none", reason="a test"),
+        control="KEY_UNKNOWN",
+    ),
     Entrance(name="GetCheckpoint", who=SECURITY, ask=checkpoint),
     Entrance(name="Health.Check", who=SUPPORT, ask=health),
     Entrance(name="Health.Watch", who=SUPPORT, ask=lambda to: first(watch(to))),

@@ -33,7 +33,7 @@ from tests.operations.world import BROKER, BUNDLE, SECURITY, Time, configuration
 from tests.polling import eventually
 
 NAME = "broker.example.org"
-LIMITS = {"limits": 'heartbeat = "PT0.2S"'}
+HEARTBEAT = "PT0.2S"
 
 # What the example bundle gets in addition, for these tests.
 INVOICES = "spiffe://example.org/service/invoices"
@@ -195,8 +195,8 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(**time: timedelta) -> AsyncIterator[House]:
-    """Build a house and let it serve."""
+async def open_house(*, keys: str = "", heartbeat: str = HEARTBEAT, **time: timedelta) -> AsyncIterator[House]:
+    """Build a house and let it serve; `keys` is what its configuration says in [keys]."""
     with tempfile.TemporaryDirectory(prefix="house-") as directory:
         folder = Path(directory)
         home, partner = TrustDomain("example.org"), TrustDomain("partner.example")
@@ -206,7 +206,7 @@ async def open_house(**time: timedelta) -> AsyncIterator[House]:
         workload.start()
         async with AsyncExitStack() as stack:
             stack.callback(workload.stop)
-            settings = load(_configured(folder))
+            settings = load(_configured(folder, keys, heartbeat))
             identity = await stack.enter_async_context(open_identity(settings))
             house = House(
                 folder=folder,
@@ -223,7 +223,7 @@ async def open_house(**time: timedelta) -> AsyncIterator[House]:
             yield house
 
 
-def _configured(folder: Path) -> Path:
+def _configured(folder: Path, keys: str, heartbeat: str) -> Path:
     policy = folder / "policy"
     copytree(BUNDLE, policy)
     entities = policy / "entities.toml"
@@ -231,8 +231,9 @@ def _configured(folder: Path) -> Path:
     assert tomllib.loads(text)
     entities.write_text(text + ADDED + READERS)
     socket = f'socket = "unix:{folder}/agent.sock"'
-    path = configuration(folder, policy=policy, workload_api=socket, **LIMITS)
-    path.write_text(path.read_text().replace("[policy]\n", '[policy]\nreload_every = "PT0.1S"\n'))
+    path = configuration(folder, policy=policy, workload_api=socket, limits=f'heartbeat = "{heartbeat}"')
+    text = path.read_text().replace("[policy]\n", '[policy]\nreload_every = "PT0.1S"\n')
+    path.write_text(text.replace("[keys]\n", f"[keys]\n{keys}\n"))
     return path
 
 

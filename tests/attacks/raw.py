@@ -22,6 +22,8 @@ PATHS = {
     "SubscribeRevocations": "/broker.v1.RevocationService/SubscribeRevocations",
     "SubscribeAudit": "/broker.v1.AuditService/SubscribeAudit",
     "GetKeySet": "/broker.v1.KeyService/GetKeySet",
+    "ListKeys": "/broker.v1.KeyService/ListKeys",
+    "RotateKeys": "/broker.v1.KeyService/RotateKeys",
     "GetCheckpoint": "/broker.v1.AuditService/GetCheckpoint",
     "Health.Check": "/grpc.health.v1.Health/Check",
     "Health.Watch": "/grpc.health.v1.Health/Watch",

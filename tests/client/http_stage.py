@@ -132,6 +132,7 @@ def rotating(source: IdentitySource) -> ssl.SSLContext:
 async def serving(app: Any, source: IdentitySource) -> AsyncIterator[str]:
     """Serve an application behind SVID mTLS; give its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio sets it for its own sockets only
         config = uvicorn.Config(
             app, http=_Protocol, lifespan="off", log_config=None, ssl_context_factory=lambda *_: rotating(source)
         )

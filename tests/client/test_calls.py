@@ -125,6 +125,21 @@ async def test_no_token_is_logged(stage: Stage, caplog: pytest.LogCaptureFixture
     assert all(token not in said for token in seen)
 
 
+async def test_a_held_credential_goes_with_each_call(stage: Stage) -> None:
+    credential = await stage.session.exchange(**EXCHANGE)
+    channel = stage.session.channel(ORDERS, stage.address, credential=credential)
+    stub, before = task_pb2_grpc.TaskServiceStub(channel), len(stage.orders.handled)
+    for _ in range(2):
+        await stub.BeginTask(get())
+    assert stage.orders.handled[before:] == [credential.id] * 2
+    with pytest.raises(TokenRefused) as caught:
+        await stub.BeginTask(get("1235"))
+    assert caught.value.reason is Reason.TOKEN_SCOPE_EXCEEDED
+    with pytest.raises(BrokerError, match="authorization"):
+        await stub.BeginTask(get(), metadata=(("authorization", "Bearer other"),))
+    assert len(stage.orders.handled) == before + 2
+
+
 def test_one_credential_or_one_a_call(stage: Stage) -> None:
     with pytest.raises(ValueError, match="not both"):
         stage.session.channel(ORDERS, stage.address, credential=object(), intents=INTENTS)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -154,6 +155,34 @@ async def test_a_program_without_asyncio(web: HttpStage, line: Any) -> None:
 
     await asyncio.to_thread(program)
     assert len(set(web.shop.seen)) == 41
+
+
+async def test_threads_that_begin_together_share_their_connections(web: HttpStage, line: Any) -> None:
+    together, made = threading.Barrier(2), []
+
+    def program() -> None:
+        address = f"127.0.0.1:{web.stage.house.door.port}"
+        with broker.client.sync.connect(
+            address, broker_id=BROKER, socket=web.stage.agent.socket, timeout=20
+        ) as session:
+            way: Any = transport(session, ORDERS, web.address, intent=by_path, library=line)
+            make = way._make
+
+            def slowly(**named: Any) -> Any:
+                inner = make(**named)
+                made.append(inner)
+                together.wait(10)
+                return inner
+
+            way._make = slowly
+            with line.Client(transport=way, base_url=f"https://{web.address}", timeout=20) as http:
+                with ThreadPoolExecutor(2) as pool:
+                    list(pool.map(http.get, ["/orders/1234"] * 2))
+                (kept,) = way._inners.values()
+                assert [bool(each._pool.connections) for each in made] == [each is kept for each in made]
+
+    await asyncio.to_thread(program)
+    assert len(made) == 2
 
 
 def test_the_line_need_not_be_named(web: HttpStage) -> None:

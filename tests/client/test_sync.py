@@ -82,9 +82,7 @@ async def test_requests_may_be_a_stream(stage: Stage) -> None:
             credential = session.exchange(**READ)
             channel = session.channel(ORDERS, stage.streaming, credential=credential)
             requests = iter([b"one", b"two", b"three"])
-            joined = channel.stream_unary("/orders.v1.Beside/Join")(
-                requests, metadata=credential.metadata(), timeout=10
-            )
+            joined = channel.stream_unary("/orders.v1.Beside/Join")(requests, timeout=10)
             assert joined == b"one two three"
             echoed = channel.stream_stream("/orders.v1.Beside/Echo")((each for each in [b"1", b"2"]), timeout=10)
             assert list(echoed) == [b"1", b"2"]

@@ -123,11 +123,11 @@ async def test_a_plain_function(stage: Stage) -> None:
 
             assert look_up_order(order_id="1234") == "1234 1234"
             assert look_up_order(order_id="").startswith("Refused (INTENT_RESOURCE_INVALID): ")
-            stub = task_pb2_grpc.TaskServiceStub(session.channel(ORDERS, stage.address))
 
             @tool(stage, session=session)
             def other_order(credential: Credential, order_id: str) -> str:
-                stub.BeginTask(get("1235"), metadata=credential.metadata(), timeout=10)
+                channel = session.channel(ORDERS, stage.address, credential=credential)
+                task_pb2_grpc.TaskServiceStub(channel).BeginTask(get("1235"), timeout=10)
                 return order_id
 
             assert other_order(order_id="1234").startswith("Refused (TOKEN_SCOPE_EXCEEDED): ")
@@ -286,7 +286,7 @@ async def test_an_id_is_never_more_than_an_id(stage: Stage, order: str) -> None:
     @tool(stage)
     async def order_1235(credential: Credential, order_id: str) -> str:
         plain = task_pb2_grpc.TaskServiceStub(stage.session.channel(ORDERS, stage.address, credential=credential))
-        await plain.BeginTask(get("1235"), metadata=credential.metadata(), timeout=10)
+        await plain.BeginTask(get("1235"), timeout=10)
         return order_id
 
     assert (await order_1235(order_id=order)).startswith("Refused (TOKEN_SCOPE_EXCEEDED): ")

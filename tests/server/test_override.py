@@ -58,7 +58,9 @@ async def test_what_is_stopped_is_told_whole(world: World) -> None:
         override_pb2.ImposeOverrideRequest(reason="x"),
         override_pb2.ImposeOverrideRequest(target=TARGET(), reason="x"),
         override_pb2.ImposeOverrideRequest(target=TARGET(tenant="acme")),
-        override_pb2.ImposeOverrideRequest(target=TARGET(action_class=override_pb2.ACTION_CLASS_UNSPECIFIED), reason="x"),
+        override_pb2.ImposeOverrideRequest(
+            target=TARGET(action_class=override_pb2.ACTION_CLASS_UNSPECIFIED), reason="x"
+        ),
         override_pb2.ImposeOverrideRequest(target=TARGET(action_class=9), reason="x"),  # type: ignore[arg-type]
         override_pb2.ImposeOverrideRequest(target=TARGET(tenant="acme", within_tenant="acme"), reason="x"),
         override_pb2.ImposeOverrideRequest(

@@ -38,7 +38,6 @@ async def test_a_new_svid_begins_a_generation_and_the_old_one_keeps_its_leaf(
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/broker.v1.KeyService/GetKeySet")
         await call(b"", timeout=10)
         assert world.issuer.calls[-1].context.evidence.leaf == leaf  # type: ignore[attr-defined]
-    assert session.channel(str(BROKER), address) is session.channel(str(BROKER), address, credential=new)
 
 
 async def test_an_svid_that_is_over_takes_its_generation_with_it(

@@ -104,7 +104,6 @@ class Held:
     """A credential, and what calls with it."""
 
     stub: Any = None
-    metadata: Any = ()
 
 
 HELD = Held()
@@ -116,7 +115,6 @@ async def hold(session: Session, ask: dict[str, Any]) -> dict[str, Any]:
 
     address = ask.pop("address")
     credential = await session.exchange(**_intent(ask))
-    HELD.metadata = credential.metadata()
     HELD.stub = orders_pb2_grpc.OrdersServiceStub(session.channel(ask["audience"], address, credential=credential))
     return {"credential": credential.id}
 
@@ -127,7 +125,7 @@ async def use(session: Session, ask: dict[str, Any]) -> dict[str, Any]:  # noqa:
 
     try:
         request = orders_pb2.GetOrderRequest(order_id="1234")
-        return {"article": (await HELD.stub.GetOrder(request, metadata=HELD.metadata)).article}
+        return {"article": (await HELD.stub.GetOrder(request)).article}
     except grpc.aio.AioRpcError as problem:
         return {"unreachable": f"{problem.code()}: {problem.details()}"}
 

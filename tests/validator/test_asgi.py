@@ -293,6 +293,9 @@ def test_the_plain_function_judges_the_same() -> None:
     with pytest.raises(Refusal) as refused:
         given.guard().check(given.token(), call, evidence=thief.evidence())
     assert refused.value.reason is Reason.TOKEN_HOLDER_MISMATCH
+    with pytest.raises(Refusal) as refused:
+        given.guard().check(given.token(thief), call, evidence=thief.evidence())
+    assert refused.value.detail == "its agent is not the caller"
 
 
 STARTS: dict[str, tuple[dict[str, Any], str]] = {

@@ -239,11 +239,20 @@ async def test_a6_a_stolen_token_is_refused_for_its_key() -> None:
     async with serving(world()) as given:
         thief = given.domain.svid("/agent/thief")
         stolen = given.token()
-        assert (await ask(given, bearer(given.token(thief)), svid=thief)).code is grpc.StatusCode.OK
+        own = given.token(thief, agent="spiffe://example.org/agent/thief")
+        assert (await ask(given, bearer(own), svid=thief)).code is grpc.StatusCode.OK
         answer = await ask(given, bearer(stolen), svid=thief)
         assert (answer.code, answer.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_HOLDER_MISMATCH")
         assert answer.domain == "broker.v1"
         assert answer.sentence == Reason.TOKEN_HOLDER_MISMATCH.meaning.sentence
+        assert given.service.handled == [CREDENTIAL]
+
+
+async def test_a_token_of_another_agent_for_the_callers_key_is_refused() -> None:
+    async with serving(world()) as given:
+        assert (await ask(given, bearer(given.token()))).code is grpc.StatusCode.OK
+        forged = given.token(agent="spiffe://example.org/agent/other")
+        assert (await ask(given, bearer(forged))).reason == "TOKEN_HOLDER_MISMATCH"
         assert given.service.handled == [CREDENTIAL]
 
 

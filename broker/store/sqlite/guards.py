@@ -49,7 +49,7 @@ def first_in_force(connection: sqlite3.Connection, rules: Iterable[Rule]) -> Rul
     return next((rule for text, rule in wanted.items() if text in found), None)
 
 
-def _refusal(connection: sqlite3.Connection, guard: Guard) -> Reason | None:
+def _refusal(connection: sqlite3.Connection, guard: Guard) -> Reason | None:  # noqa: PLR0911 - one for each guard
     match guard:
         case NotRevoked():
             return _revoked(connection, guard)
@@ -58,20 +58,26 @@ def _refusal(connection: sqlite3.Connection, guard: Guard) -> Reason | None:
         case TaskOpen():
             return _task_ended(connection, guard)
         case RequestUnused():
-            # The literal lets the partial index answer.
-            used = connection.execute(
-                "SELECT 1 FROM granted WHERE agent = ? AND request_id = ? AND request_id <> ''",
-                (guard.agent, guard.request_id),
-            ).fetchone()
-            return Reason.REQUEST_ID_REUSED if used else None
+            return _used(connection, guard)
         case RevocationInForce():
-            known = connection.execute("SELECT 1 FROM revocation WHERE id = ?", (guard.revocation_id,)).fetchone()
-            return None if known else Reason.REVOCATION_UNKNOWN
+            return _lifted(connection, guard)
         case OverrideInForce():
             return overrides.gone(connection, guard.override_id)
         case ActivePolicy():
             (active,) = connection.execute("SELECT policy FROM log").fetchone()
             return None if active == guard.digest else Reason.POLICY_UNAVAILABLE
+
+
+def _used(connection: sqlite3.Connection, guard: RequestUnused) -> Reason | None:
+    # The literal lets the partial index answer.
+    query = "SELECT 1 FROM granted WHERE agent = ? AND request_id = ? AND request_id <> ''"
+    used = connection.execute(query, (guard.agent, guard.request_id)).fetchone()
+    return Reason.REQUEST_ID_REUSED if used else None
+
+
+def _lifted(connection: sqlite3.Connection, guard: RevocationInForce) -> Reason | None:
+    known = connection.execute("SELECT 1 FROM revocation WHERE id = ?", (guard.revocation_id,)).fetchone()
+    return None if known else Reason.REVOCATION_UNKNOWN
 
 
 def _revoked(connection: sqlite3.Connection, guard: NotRevoked) -> Reason | None:

@@ -165,10 +165,24 @@ def test_without_an_owner_there_is_nothing(key: str) -> None:
 
 
 def test_the_service_must_serve_the_tenant() -> None:
+    """What serves only others is to an agent as what is not; one that serves its other tenant it knows already."""
     old = 'orders"\ntenants = ["retail", "wholesale"]'
     policy = compiled(without_cases(replaced("entities.toml", old, 'orders"\ntenants = ["retail"]')))
-    assert denied(question(WHOLESALE), policy).reason is Reason.TENANT_REFUSED
+    theirs = denied(question(WHOLESALE), policy)
+    assert theirs == denied(question(WHOLESALE, audience=ORDERS + "/none"), policy)
+    assert theirs.reason is Reason.AUDIENCE_UNKNOWN
+    assert denied(question(SHARED, tenant="wholesale", task=TASK), policy).reason is Reason.TENANT_REFUSED
     permitted(question(), policy)
+
+
+def test_a_set_of_another_tenant_is_none() -> None:
+    for action in ("order.list", "order.read", "order.cancel"):  # whether the set lists the action or not
+        none = Resource(type="order", set="no-such-set")
+        theirs = denied(question(WHOLESALE, resource=OPEN_ORDERS, action=action, task=TASK))
+        assert theirs == denied(question(WHOLESALE, resource=none, action=action, task=TASK))
+        assert theirs.reason is Reason.RESOURCE_SET_UNKNOWN
+    shared = question(SHARED, tenant="wholesale", action="order.list", resource=OPEN_ORDERS, task=TASK)
+    assert denied(shared).reason is Reason.RESOURCE_SET_UNKNOWN
 
 
 def with_level(asked: Question, name: str, level: Level | None) -> Question:

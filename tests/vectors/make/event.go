@@ -221,6 +221,12 @@ func laterEvents() []event {
 		{"keys-rotated-in-an-emergency", "keys.rotated", []field{
 			{"at", at(21)}, {"caller", from}, {"decided", manage}, {"use", "token"}, {"cause", "emergency"},
 			{"kid", otherKey().thumbprint()}, {"replaced", tokenKey().thumbprint()}, {"text", "the disk was read"}}},
+		{"request-refused-of-a-tenant", "request.refused", []field{
+			{"at", at(22)}, {"caller", from}, {"operation", "revoke"}, {"reason", "TENANT_REFUSED"}, {"detail", ""},
+			{"decided", nil}, {"tenant", "retail"}}},
+		{"refusals-suppressed-of-a-tenant", "refusals.suppressed", []field{
+			{"at", at(23)}, {"source", "spiffe://example.org/agent/support"}, {"reason", "TASK_UNKNOWN"}, {"count", 12},
+			{"tenant", "retail"}}},
 		{"override-imposed", "override.imposed", []field{
 			{"at", at(22)}, {"caller", from}, {"decided", manage}, {"override", overrideID}, {"rule", "class"},
 			{"name", "write"}, {"tenant", "retail"}, {"text", "refunds nobody asked for"}, {"revoked", 2},
