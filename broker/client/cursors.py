@@ -1,8 +1,10 @@
 """Cursors: where a subscriber keeps its bookmark. A file of its own, or whatever the effects are kept in."""
 
 import asyncio
+import errno
 import fcntl
 import os
+import stat
 import threading
 from pathlib import Path
 from typing import Final, Protocol, Self
@@ -11,6 +13,8 @@ from broker.client.bookmark import MAX_CHARACTERS, Bookmark, BookmarkInvalid
 from broker.client.errors import BrokerError
 
 _MODE: Final = 0o600
+# Without O_NONBLOCK a pipe in the place of a file would hold us, and this process's end, for good.
+_CAREFUL: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Cursors(Protocol):
@@ -56,7 +60,7 @@ class CursorFile:
         """
         lock = self._path.with_name(self._path.name + ".lock")
         try:
-            held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+            held = _open(lock, os.O_RDWR | os.O_CREAT)
         except OSError as failure:
             raise self._unusable(failure) from failure
         try:
@@ -98,7 +102,7 @@ class CursorFile:
     def _load(self) -> str:
         self._check_held()
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = _open(self._path, os.O_RDONLY)
         except FileNotFoundError:
             return ""
         except OSError as failure:
@@ -120,8 +124,7 @@ class CursorFile:
         with self._writing:
             self._check_held()
             try:
-                descriptor = os.open(self._fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC,
-                                     _MODE)  # fmt: skip
+                descriptor = _open(self._fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 with os.fdopen(descriptor, "w", encoding="ascii", newline="") as file:
                     os.fchmod(descriptor, _MODE)  # of a file that was there already
                     file.write(bookmark + "\n")
@@ -138,6 +141,15 @@ class CursorFile:
 
     def _unusable(self, failure: OSError) -> CursorUnusable:
         return CursorUnusable(f"{self._path}: {failure.strerror}.")
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a file that is one: no link, pipe or device."""
+    descriptor = os.open(path, flags | _CAREFUL, _MODE)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "It is not a regular file")
 
 
 def _sync_directory(path: Path) -> None:

@@ -6,6 +6,7 @@ While the stream is away the view grows old by itself and the validator refuses:
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -68,6 +69,7 @@ class Feed:
         self._settings = settings or FeedSettings()
         self._cursor = ""
         self._usable = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._progress = False
         self.problem = ""
 
@@ -83,7 +85,17 @@ class Feed:
             self.problem = await self._follow()
             _LOG.info("the revocation stream ended: %s", self.problem)
             failures = 0 if self._progress else failures + 1
-            await asyncio.sleep(self._pause(failures).total_seconds())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pause(failures).total_seconds()):
+                    await self._hurried.wait()
+            self._hurried.clear()
+
+    def hurry(self) -> None:
+        """Come back without a pause, once: this side let go of the connection, and nobody else did so with it.
+
+        A new SVID does that; with a pause after it the view grows older than calls of high impact may be judged on.
+        """
+        self._hurried.set()
 
     def _pause(self, failures: int) -> timedelta:
         doubled = self._settings.first_pause * (1 << min(failures, 16))

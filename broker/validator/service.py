@@ -119,7 +119,13 @@ async def connect(  # noqa: PLR0913 - each is a word of its own, and most have a
         source = await IdentitySource.open(socket=socket, spiffe_id=spiffe_id, hint=hint, timeout=timeout)
         stack.callback(source.close)
         tunnel = stack.enter_context(
-            Tunnel(host=host, port=int(port), server_id=server_id, supply=source, clock=lambda: datetime.now(UTC))
+            Tunnel(
+                host=host.removeprefix("[").removesuffix("]"),
+                port=int(port),
+                server_id=server_id,
+                supply=source,
+                clock=lambda: datetime.now(UTC),
+            )
         )
         channel = await stack.enter_async_context(tunnel.channel())
         validation = await stack.enter_async_context(
@@ -131,4 +137,11 @@ async def connect(  # noqa: PLR0913 - each is a word of its own, and most have a
                 membership=membership,
             )
         )
+        loop = asyncio.get_running_loop()
+
+        def hurry() -> None:
+            loop.call_soon_threadsafe(validation.feed.hurry)
+
+        # After the tunnel's own subscription: by then the connection with the old SVID is gone.
+        stack.callback(source.subscribe(hurry))
         yield GuardedService(source=source, tunnel=tunnel, validation=validation)

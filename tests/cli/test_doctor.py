@@ -219,6 +219,12 @@ def rotation_overdue(house: House) -> None:
         connection.execute("UPDATE key_ring SET since = since - ? WHERE use = 'token'", (month,))
 
 
+def next_key_of_a_clock_ahead(house: House) -> None:
+    served(house)
+    with closing(sqlite3.connect(house.store)) as connection, connection:
+        connection.execute("UPDATE key_ring SET since = since + 3600000000 WHERE use = 'token' AND state = 'next'")
+
+
 def checkpoint_rotation_overdue(house: House) -> None:
     served(house)
     house.edit('# rotate_checkpoints_every = "P365D"', 'rotate_checkpoints_every = "P1D"')
@@ -438,6 +444,7 @@ BROKEN: list[tuple[str, str, Break, str]] = [
     ("key-files", "problem", checkpoint_key_misnamed, "Restore it from the backup, or: mv "),
     ("key-rotation", "warning", rotation_overdue, "Start the broker"),
     ("key-rotation", "warning", checkpoint_rotation_overdue, "Start the broker"),
+    ("key-rotation", "warning", next_key_of_a_clock_ahead, "rotate --emergency"),
     ("key-leftovers", "warning", key_put_back, "shred -u "),
     ("key-leftovers", "warning", key_of_nobody, "shred -u "),
     ("key-ring", "problem", key_gone, "Restore it from the backup that belongs to this store"),

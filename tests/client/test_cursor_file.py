@@ -166,3 +166,21 @@ async def test_saves_at_the_same_time_follow_one_another(tmp_path: Path) -> None
     with CursorFile(tmp_path / "cursor") as cursors:
         await asyncio.gather(*(cursors.save(text) for text in texts))
         assert await cursors.load() in texts
+
+
+@pytest.mark.parametrize("name", ["cursor", "cursor.new", "cursor.lock"])
+async def test_a_pipe_in_the_place_of_a_file_holds_nobody(tmp_path: Path, name: str) -> None:
+    """A thread that opens a pipe waits for the other end for good, and the process with it."""
+    os.mkfifo(tmp_path / name)
+    cursors = CursorFile(tmp_path / "cursor")
+
+    async def use() -> None:
+        with cursors:
+            await cursors.load()
+            await cursors.save(ONE)
+
+    with pytest.raises(CursorUnusable):
+        await asyncio.wait_for(use(), 10)
+    (tmp_path / name).unlink()
+    await use()
+    assert (tmp_path / "cursor").read_text() == ONE + "\n"

@@ -186,6 +186,22 @@ async def test_pauses_grow_to_their_bound_and_begin_anew() -> None:
     assert lengths == [2, 3, 5, 6, 6, 0.5]  # the spread of a second is in it
 
 
+async def test_a_hurried_feed_comes_back_without_its_pause_and_only_once() -> None:
+    async with following(FeedSettings(first_pause=timedelta(hours=1), longest_pause=timedelta(hours=1))) as now:
+        now.fake.push(FIRST)
+        await now.feed.ready()
+        now.feed.hurry()  # before the end of the stream was seen
+        now.fake.push(End())
+        await until(lambda: now.fake.cursors == ["", "at-5"])
+        now.fake.push(End())
+        await until(lambda: now.feed.problem == "the broker ended it")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await until(lambda: len(now.fake.cursors) > 2)
+        now.feed.hurry()  # in the middle of the pause
+        await until(lambda: len(now.fake.cursors) == 3)
+
+
 async def test_a_thousand_readers_come_back_over_a_second() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         parts = iter(number / 1000 for number in range(1000))

@@ -79,9 +79,17 @@ def key_ring(setup: Setup) -> Finding:
 
 
 def key_rotation(setup: Setup) -> Finding:
-    """No key signs for longer than it should."""
+    """No key signs for longer than it should, and none is kept from signing by a clock that went wrong."""
     stored, keys = setup.stored, setup.settings.keys
     periods = {"token": keys.rotate_every, "checkpoint": keys.rotate_checkpoints_every}
+    for use in periods:
+        for key in stored.keys_of(use, "next") if stored else ():
+            if key.since > setup.now + _PATIENCE:
+                return warning(
+                    f"the {use} key {key.kid} is next since {key.since:%Y-%m-%d %H:%M} UTC, which is to come",
+                    why="The clock was ahead when it was made, and no key follows until then. It has signed nothing.",
+                    fix=f"Check the clock; broker keys rotate --emergency {key.kid} --reason 'made by a wrong clock'",
+                )
     for use, period in periods.items():
         for key in stored.keys_of(use, "current") if stored else ():
             late = setup.now - key.since - period
