@@ -12,16 +12,21 @@ from typing import Any
 
 import pytest
 
-from broker.v1 import audit_pb2, keys_pb2, types_pb2
+from broker.v1 import audit_pb2, keys_pb2, override_pb2, types_pb2
 from tests.attacks.entrances import (
     audit,
     begin_task,
+    cancel_task,
     conversation,
     end_task,
     exchange,
     first,
+    heartbeat_task,
+    impose,
     lift,
+    lift_override,
     list_keys,
+    narrow_task,
     outcome,
     request,
     revocations,
@@ -41,7 +46,7 @@ from tests.attacks.tenancy import (
     refusal_in_view,
     standing,
 )
-from tests.operations.world import SECURITY
+from tests.operations.world import DUTY, SECURITY
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +117,11 @@ def rows_of_agents() -> Iterator[Row]:
     yield agents(field="tenant", names="tenant", reason="TENANT_REFUSED", ask=ask)
     ask = {"BeginTask": lambda to, name: begin_task(to, purpose=name)}
     yield agents(field="purpose", names="purpose", reason="PURPOSE_REFUSED", ask=ask)
-    yield agents(field="task_id", names="task", reason="TASK_UNKNOWN", ask={"EndTask": end_task})
+    ask = {"BeginTask": lambda to, name: begin_task(to, agent=name)}
+    yield agents(field="agent", names="agent", reason="TASK_TYPE_REFUSED", ask=ask)
+    ask = {"EndTask": end_task, "CancelTask": cancel_task, "HeartbeatTask": heartbeat_task,
+           "NarrowTask": lambda to, name: narrow_task(to, name, "order.read")}  # fmt: skip
+    yield agents(field="task_id", names="task", reason="TASK_UNKNOWN", ask=ask)
     for other in ("agents-cursor", "services-cursor"):
         by = other.partition("s-")[0]
         yield Row(field="cursor", names=other, by=by, owner=by, reason="CURSOR_FOREIGN",
@@ -160,12 +169,29 @@ def rows_of_keys(by: str) -> Iterator[Row]:
                 ask={"RotateKeys": lambda to, _: rotate_keys(to, emergency_kid="none", reason="a test")})  # fmt: skip
 
 
+def imposing(**target: Any) -> Mapping[str, Ask]:
+    return {"ImposeOverride": lambda to, name: impose(to, **{member: at or name for member, at in target.items()})}
+
+
+def rows_of_overrides(by: str) -> Iterator[Row]:
+    theirs = partial(Row, by=by, owner="desk", reason="TENANT_REFUSED")
+    yield theirs(field="target.agent", names="agent", ask=imposing(agent=""))
+    yield theirs(field="target.tenant", names="tenant", ask=imposing(tenant=""))
+    within = imposing(action="order.read", within_tenant="")
+    yield theirs(field="target.within_tenant", names="tenant", ask=within)
+    every = partial(Row, names="", by=by, owner="security", reason="TENANT_REFUSED")
+    yield every(field="target.action", ask=imposing(action="order.read"))
+    yield every(field="target.action_class", ask=imposing(action_class=override_pb2.ACTION_CLASS_READ))
+
+
 def rows() -> Iterator[Row]:
+    for by in ("agent", "service", "desk"):
+        yield from rows_of_keys(by)  # first: time passes with every row, and keys become ready
     yield from rows_of_agents()
     for by in ("agent", "service", "desk"):
         yield from rows_of_revocation(by)
         yield from rows_of_the_log(by)
-        yield from rows_of_keys(by)
+        yield from rows_of_overrides(by)
 
 
 ROWS = tuple(rows())
@@ -195,12 +221,18 @@ async def test_what_is_theirs_is_as_good_as_nothing(
     assert control.reason == row.control, control
     if rpc == "Revoke":
         await lift(house.good(SECURITY), control.answer.revocation_id)
+    if rpc == "ImposeOverride":
+        await lift_override(house.good(DUTY), control.answer.override_id)
 
 
 # Why there is no row: `Exchange` stands for the items of `ExchangeStream` as well.
 _EVERYBODYS = "the same for every tenant, and public to everybody whom the bundle knows"
 _OWN_WORDS = "words of the caller's own, which name nothing"
 _BOUND = "bounds what is asked, and names nothing"
+_OVERRIDES = (
+    "tests/operations/test_override.py: test_an_operator_stops_what_its_tenants_own, test_each_sees_what_concerns"
+)
+_TYPES = "narrows the caller's own task: tests/operations/test_task_boundary.py"
 WITHOUT: dict[str, str] = {
     "Exchange.intent.action": "the schema's, which is every tenant's",
     "Exchange.intent.resource.type": "the named service's, and that is refused first",
@@ -214,6 +246,28 @@ WITHOUT: dict[str, str] = {
     "Exchange.items.correlation": "is served, each its own: test_tenants_streams.py",
     "BeginTask.lifetime": _BOUND,
     "BeginTask.conversation": _OWN_WORDS,
+    "BeginTask.type": _TYPES,
+    "BeginTask.boundary.actions": _TYPES,
+    "BeginTask.boundary.limits": _TYPES,
+    "BeginTask.boundary.resources.id": _TYPES,
+    "BeginTask.boundary.resources.set": _TYPES,
+    "BeginTask.boundary.resources.type": _TYPES,
+    "BeginTask.boundary.services": _TYPES,
+    "BeginTask.heartbeat": _BOUND,
+    "BeginTask.person": _OWN_WORDS,
+    "BeginTask.asked_digest": _OWN_WORDS,
+    "CancelTask.reason": _OWN_WORDS,
+    "NarrowTask.boundary.actions": _TYPES,
+    "NarrowTask.boundary.limits": _TYPES,
+    "NarrowTask.boundary.resources.id": _TYPES,
+    "NarrowTask.boundary.resources.set": _TYPES,
+    "NarrowTask.boundary.resources.type": _TYPES,
+    "NarrowTask.boundary.services": _TYPES,
+    "NarrowTask.reason": _OWN_WORDS,
+    "ImposeOverride.reason": _OWN_WORDS,
+    "LiftOverride.override_id": _OVERRIDES,
+    "LiftOverride.reason": _OWN_WORDS,
+    "ListOverrides.": _OVERRIDES,
     "Revoke.reason": _OWN_WORDS,
     "LiftRevocation.reason": _OWN_WORDS,
     "SubscribeAudit.cursor": "needs the reader's own filter beside it: test_tenants_streams.py",

@@ -428,4 +428,4 @@ async def test_ending_while_exchanging_leaves_no_live_credential(world: World) -
     for start in range(0, RACES // A_TASK, 50):
         await asyncio.gather(*(race(start + number) for number in range(50)))
     assert given <= await dead(world)
-    assert RACES // 100 < won < RACES - RACES // 100, f"both ends of the race were seen: {won}"
+    assert 0 < won < RACES, f"both ends of the race were seen: {won}"
