@@ -71,7 +71,7 @@ def test_a_policy_that_was_broken_later(house: House) -> None:
 
     wait_for(told)
     status, found = house.doctor("--accept", "separation")
-    assert (status, set(odd(found)) - {"separation"}) == (1, {"policy-loads", "policy-owners", "policy-domains",
+    assert (status, set(odd(found)) - {"separation"}) == (1, {"policy-loads", "policy-owners", "policy-domains", "policy-stoppers",
                                                               "federation", "running-policy"})  # fmt: skip
     assert "An older bundle decides" in found["running-policy"]["why"]
     assert "broker policy check" in found["running-policy"]["fix"]
