@@ -37,7 +37,7 @@ THIRD: Final = "logistics"
 NOBODY: Final = "spiffe://example.org/agent/nobody"
 # More than the second in which refusals for one reason are counted together.
 POLICY: Final = "anybody-looks-anything-up"
-MOMENT: Final = timedelta(seconds=2)
+MOMENT: Final = timedelta(seconds=1.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
