@@ -11,6 +11,7 @@ import cedarpy
 
 from broker.intent import canonical_json
 from broker.intent import digest as digest_of
+from broker.policy.approver_groups import check_approvers
 from broker.policy.checks import check_rule, check_sets, check_types
 from broker.policy.compiled import CompiledPolicy, agent_entity, probe_entities
 from broker.policy.entities import ENTITIES_FILE, Register, read_register
@@ -75,6 +76,7 @@ def read_bundle(files: Mapping[str, bytes]) -> Draft:
         check_rule(rule, actions, register, found)
     check_sets(register, actions, found)
     check_task_types(register, actions, found)
+    check_approvers(register, rules.values(), found)
     _check_entities(register, actions, schema, found)
     found.stop_if_any()
     return Draft(policy=_compiled(files, register, actions, rules, schema), cases=cases)

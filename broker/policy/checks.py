@@ -73,8 +73,16 @@ def _check_terms(rule: Rule, kind: ActionClass, found: Findings) -> None:
     if kind is ActionClass.MANAGE:
         for name in sorted(rule.annotations & TERMS):
             _note(rule, found, f"@{name} has no meaning here: a manage action gives no credential; remove it")
-    elif "max_lifetime" not in rule.annotations:
+        return
+    if "max_lifetime" not in rule.annotations:
         _note(rule, found, 'has no @max_lifetime; write for example @max_lifetime("PT5M")')
+    if kind is ActionClass.HIGH_IMPACT and "step_up" not in rule.annotations:
+        _note(
+            rule,
+            found,
+            "is for a high-impact action and has no @step_up; say who approves it, for example "
+            r'@step_up("{\"kind\": \"group\", \"group\": \"approvers\"}")',
+        )
 
 
 def _check_breadth(

@@ -99,9 +99,11 @@ def decide(policy: CompiledPolicy, question: Question) -> Decision:
     except Refusal as refusal:
         return denied(refusal, policy.digest)
     policy_ids = tuple(rule.id for rule in rules)
-    # 7. what a person must approve waits for it
-    answered = Hold if action.action_class is ActionClass.HIGH_IMPACT else Permit
-    return answered(terms=terms, policy_ids=policy_ids, bundle_digest=policy.digest)
+    # 7. what a person must approve waits for it: all that any of the policies requires
+    requirements = tuple(dict.fromkeys(rule.step_up for rule in rules if rule.step_up is not None))
+    if requirements or action.action_class is ActionClass.HIGH_IMPACT:
+        return Hold(terms=terms, requirements=requirements, policy_ids=policy_ids, bundle_digest=policy.digest)
+    return Permit(terms=terms, policy_ids=policy_ids, bundle_digest=policy.digest)
 
 
 def resolve_tenant(agent: Agent, tenant: str) -> str:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from broker.boundary import Boundary
 from broker.errors import Reason, Refusal
 from broker.intent import Intent
+from broker.policy.step_up import StepUp
 from broker.scope import Scope
 
 
@@ -102,9 +103,10 @@ class Permit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Yes, once a person has approved; refused as long as nobody can."""
+    """Yes, once all requirements are met; without any, nobody can meet them."""
 
     terms: Terms
+    requirements: tuple[StepUp, ...]
     policy_ids: tuple[str, ...]
     bundle_digest: str
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from broker.intent import Level
+from broker.policy.approver_groups import ApproverGroup, read_approver_group
 from broker.policy.problem import Findings
 from broker.policy.table import Table, read_tables
 from broker.policy.task_types import TaskType, read_task_type
@@ -109,6 +110,7 @@ class Register:
     sets: Mapping[str, ResourceSet]
     risks: Mapping[str, Level]
     task_types: Mapping[str, TaskType]
+    approver_groups: Mapping[str, ApproverGroup]
 
     @property
     def roles(self) -> frozenset[str]:
@@ -123,6 +125,10 @@ class Register:
             kind.cedar_type for service in self.services.values() for kind in service.resource_types.values()
         )
 
+    def members_of(self, group: str) -> frozenset[str]:
+        """Return who may approve as one of a group: the operators that have it as a role, by SPIFFE ID."""
+        return frozenset(operator.spiffe_id for operator in self.operators.values() if group in operator.roles)
+
     def principal(self, spiffe_id: str) -> Principal | None:
         """Return who that is; an exact match of the whole ID, never of a part."""
         return self.agents.get(spiffe_id) or self.services.get(spiffe_id) or self.operators.get(spiffe_id)
@@ -133,7 +139,7 @@ class _Reader:
 
     def __init__(self, content: bytes, found: Findings) -> None:
         self._found = found
-        kinds = ("tenant", "agent", "service", "set", "operator", "action", "task_type")
+        kinds = ("tenant", "agent", "service", "set", "operator", "action", "task_type", "approver_group")
         self._tables = read_tables(content, file=ENTITIES_FILE, kinds=kinds, found=found)
         self._seen: set[str] = set()
         self._tenants = tuple(self._tenant(table) for table in self._tables["tenant"])
@@ -152,6 +158,7 @@ class _Reader:
             sets={entry.name: entry for entry in sets},
             risks=dict(self._risk(table) for table in self._tables["action"]),
             task_types={kind.name: kind for kind in map(self._task_type, self._tables["task_type"])},
+            approver_groups={group.name: group for group in map(self._approver_group, self._tables["approver_group"])},
         )
 
     def _once(self, table: Table, what: str, key: str) -> None:
@@ -262,6 +269,11 @@ class _Reader:
         self._once(table, "action", name)
         table.done()
         return name, risk
+
+    def _approver_group(self, table: Table) -> ApproverGroup:
+        group = read_approver_group(table)
+        self._once(table, "approver group", group.name)
+        return group
 
     def _task_type(self, table: Table) -> TaskType:
         kind = read_task_type(table)

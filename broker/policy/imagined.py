@@ -124,6 +124,7 @@ def _as_permit(name: str, source: pst.Template) -> Rule:
         annotations=frozenset(),
         max_lifetime=timedelta(minutes=1),
         limits={},
+        step_up=None,
         reason="",
         source=source,
     )

@@ -19,10 +19,11 @@ from broker.intent import is_text, parse_parameters, require_name
 from broker.policy.durations import MAXIMUM as MAX_LIFETIME
 from broker.policy.durations import duration_from
 from broker.policy.problem import Findings
+from broker.policy.step_up import StepUp, step_up_from_json
 from broker.scope import Constraint, constraint_from_json
 
-ANNOTATIONS: Final = frozenset({"id", "max_lifetime", "scope", "reason"})
-TERMS: Final = frozenset({"max_lifetime", "scope"})
+ANNOTATIONS: Final = frozenset({"id", "max_lifetime", "scope", "reason", "step_up"})
+TERMS: Final = frozenset({"max_lifetime", "scope", "step_up"})
 MAX_REASON: Final = 200
 _INCOMPLETE: Final = "unexpected end of input"
 
@@ -40,6 +41,7 @@ class Rule:
         annotations: as written.
         max_lifetime: from @max_lifetime; None when there is none.
         limits: from @scope.
+        step_up: from @step_up; None when nobody has to approve.
         reason: from @reason, or empty.
         source: as parsed.
 
@@ -53,6 +55,7 @@ class Rule:
     annotations: frozenset[str]
     max_lifetime: timedelta | None
     limits: Mapping[str, Constraint]
+    step_up: StepUp | None
     reason: str
     source: pst.Template
 
@@ -162,6 +165,7 @@ def _rule(file: str, text: str, template: pst.Template, found: Findings) -> Rule
         annotations=frozenset(notes),
         max_lifetime=_lifetime(notes["max_lifetime"], note) if "max_lifetime" in notes else None,
         limits=_limits(notes["scope"], note) if "scope" in notes else {},
+        step_up=_step_up(notes["step_up"], note) if "step_up" in notes else None,
         reason=_reason(notes["reason"], note) if "reason" in notes else "",
         source=template,
     )
@@ -207,6 +211,17 @@ def _limits(text: str, note: Callable[[str], None]) -> dict[str, Constraint]:
     if not limits:
         note("@scope is empty; name a parameter, or leave @scope out")
     return limits
+
+
+def _step_up(text: str, note: Callable[[str], None]) -> StepUp | None:
+    """Read @step_up: a JSON object that says who has to approve."""
+    try:
+        return step_up_from_json(parse_parameters(text or "[]"))
+    except Refusal as refusal:
+        note(f"@step_up: {refusal.reason.meaning.next_step} (as for an intent's parameters)")
+    except ValueError as problem:
+        note(f"@step_up: {problem}")
+    return None
 
 
 def _reason(text: str, note: Callable[[str], None]) -> str:

@@ -7,7 +7,7 @@ from tests.unit.policy.bundles import COURIER, SHARED, SUPPORT, WHOLESALE, added
 ODD_POLICIES: Final = f"""
 @id("odd-one-order") @max_lifetime("PT1M")
 permit (principal == Agent::"{SUPPORT}", action == Action::"order.cancel", resource == Order::"retail/7");
-@id("odd-other-tenant") @max_lifetime("PT1M")
+@id("odd-other-tenant") @max_lifetime("PT1M") @step_up("{{\\"kind\\": \\"user\\"}}")
 permit (principal == Agent::"{SHARED}", action == Action::"customer.payout_change", resource == Customer::"wholesale/9")
 when {{ context.parameters.account like "DE*" || context.on_behalf_of == "the owner" }};
 @id("odd-levels") @max_lifetime("PT30S")

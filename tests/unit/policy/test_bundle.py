@@ -58,7 +58,7 @@ ROWS = {
     "id that is no name": (extra(permit().replace("extra", "Extra Rule")), "extra.cedar:2", "must match"),
     "id twice, two files": (extra(permit().replace("extra", "support-may-refund")), "", "is taken"),
     "id twice, one file": (extra(permit() + "\n" + permit()), "extra.cedar:2", "is taken"),
-    "unknown annotation": (extra("@step_up " + permit()), "extra.cedar:2", "unknown annotation @step_up"),
+    "unknown annotation": (extra("@step_down " + permit()), "extra.cedar:2", "unknown annotation @step_down"),
     "no lifetime": (extra(permit().replace('@max_lifetime("PT1M")', "")), "extra.cedar", "has no @max_lifetime"),
     "lifetime of nothing": (extra(permit().replace("PT1M", "PT0S")), "extra.cedar", "@max_lifetime is a duration"),
     "lifetime without unit": (extra(permit().replace("PT1M", "PT")), "extra.cedar", "@max_lifetime is a duration"),
@@ -239,7 +239,7 @@ def problems(files: Files) -> list[str]:
 
 def test_the_example_loads() -> None:
     policy = compiled()
-    assert len(policy.policy_ids) == 27
+    assert len(policy.policy_ids) == 29
     assert policy.tenants == ("retail", "wholesale")
     compiled(without_cases(added("extra.cedar", permit())))  # the control of the rows that change this policy
     good = ACTION.format(context=f"{{{MEMBERS}, parameters: {{}}}}")

@@ -15,6 +15,7 @@ from broker.errors import Reason
 from broker.intent import Intent, Json, Level, Resource
 from broker.policy.compiled import Answer, CompiledPolicy, Verdict
 from broker.policy.decide import ActionClass, Deny, Hold, Permit, Question, decide
+from broker.policy.step_up import StepUp, StepUpKind
 from broker.scope import Constraint, OneOf, Range, Scope
 from tests.unit.policy.bundles import (
     COURIER,
@@ -152,6 +153,7 @@ def test_high_impact_is_held() -> None:
     assert isinstance(decision, Hold)
     assert decision.refusal("dec_1").reason is Reason.STEP_UP_REQUIRED
     assert decision.policy_ids == ("support-may-ask-for-a-payout-change",)
+    assert decision.requirements == (StepUp(kind=StepUpKind.GROUP, group="refund-approvers", owners_excluded=True),)
 
 
 @pytest.mark.parametrize("key", ["business_owner", "security_owner"])

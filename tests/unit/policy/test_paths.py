@@ -129,7 +129,8 @@ def forbid(agent: str, action: str, condition: str = "true") -> dict[str, bytes]
 
 def permit(agent: str, action: str, condition: str = "true", resource: str = "resource") -> dict[str, bytes]:
     scope = f'principal == Agent::"{agent}", action == Action::"{action}", {resource}'
-    return added("odd.cedar", f'@id("odd") @max_lifetime("PT1M") permit ({scope}) when {{ {condition} }};')
+    held = r'@step_up("{\"kind\": \"user\"}")' if action == "customer.payout_change" else ""
+    return added("odd.cedar", f'@id("odd") @max_lifetime("PT1M") {held} permit ({scope}) when {{ {condition} }};')
 
 
 GONE = {
