@@ -188,7 +188,7 @@ class Reason(Enum):
     )
     SECOND_PERSON_REQUIRED = _unmet(
         "Somebody else has to allow this again.",
-        "Who imposed an override does not lift it: another operator does, with another SPIFFE ID.",
+        "Who imposed an override does not lift it: another operator does, who is another person by the bundle.",
     )
     # what is named
     TASK_UNKNOWN = _unknown("No such task of this agent.")

@@ -1,7 +1,7 @@
 """Impose, lift and list overrides. From the commit on nothing passes that one covers, and what lived under it is dead.
 
 Stopping is decided by the active bundle; without one by what the last good bundle said (decision 0009), so that nobody
-is locked out of stopping. Lifting needs an active bundle, and another operator than the one who imposed it.
+is locked out of stopping. Lifting needs an active bundle, and another person than the one who imposed it.
 """
 
 from collections.abc import Sequence
@@ -145,7 +145,7 @@ class LiftOverrides:
         decided = self.attempt.allowed(visit, LIFT, target)
         if found is None:
             raise Refusal(Reason.OVERRIDE_UNKNOWN)
-        if found.by == str(visit.principal.spiffe_id):
+        if _is_one_person(policy, found.by, str(visit.principal.spiffe_id)):
             raise Refusal(Reason.SECOND_PERSON_REQUIRED)
         event = OverrideLifted(
             at=visit.now,
@@ -163,6 +163,12 @@ class LiftOverrides:
             accepted=lambda _: entry,
         )
         return Overridden(position=position_of(self.attempt.commit(item)), override=found.id)
+
+
+def _is_one_person(policy: CompiledPolicy, one: str, other: str) -> bool:
+    """Whether two SPIFFE IDs are one person's, as the active bundle has it now."""
+    found = policy.register.person_of(one)
+    return one == other or (found is not None and found == policy.register.person_of(other))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

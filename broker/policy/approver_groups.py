@@ -68,7 +68,7 @@ def _unmeetable(register: "Register", required: StepUp) -> str:
         return ""
     return (
         f"@step_up wants {required.quorum} of group {required.group!r}, which has {members} in entities.toml;"
-        " give an [[operator]] that role, or lower the quorum"
+        " put a [[person]] into it, give an [[operator]] that role, or lower the quorum"
     )
 
 

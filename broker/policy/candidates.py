@@ -11,8 +11,9 @@ from broker.errors import Refusal
 from broker.intent import MAX_INTEGER, Json, Level, Resource
 from broker.policy.compiled import CompiledPolicy
 from broker.policy.decision import ActionClass, Question
-from broker.policy.entities import ResourceType, Service
+from broker.policy.entities import Service
 from broker.policy.nearest import Place, Value, Values
+from broker.policy.resource_types import ResourceType
 from broker.policy.rules import Rule
 from broker.policy.shape import Members, Scalar, Several, Shape, repaired, sample
 from broker.scope import OneOf, Range

@@ -24,8 +24,9 @@ from broker.policy.decision import (
     Terms,
     denied,
 )
-from broker.policy.entities import Agent, ResourceSet, ResourceType, Service
+from broker.policy.entities import Agent, ResourceSet, Service
 from broker.policy.manage import decide_manage
+from broker.policy.resource_types import ResourceType
 from broker.policy.rules import Rule
 from broker.policy.schema import RESOURCE_SET, Action
 from broker.policy.within import check_within

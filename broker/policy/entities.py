@@ -1,39 +1,22 @@
-"""Who and what a bundle knows: tenants, agents, services, resource sets, operators, risks of actions, task types.
+"""Who and what a bundle knows: tenants, agents, services, sets, operators, persons, risks of actions, task types.
 
 `read_register` reads entities.toml. What stands there is the only source of tenancy, ownership and sensitivity; nothing
 of it is ever taken from a request.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from broker.intent import Level
 from broker.policy.approver_groups import ApproverGroup, read_approver_group
+from broker.policy.persons import Person, everybody, person_of, person_of_identity, read_person
 from broker.policy.problem import Findings
+from broker.policy.resource_types import ResourceType, read_resource_type
 from broker.policy.table import Table, read_tables
 from broker.policy.task_types import TaskType, read_task_type
 
 ENTITIES_FILE: Final = "entities.toml"
-# Cedar types that carry meaning for the broker itself; a resource type cannot take one of these names.
-BUILT_IN_TYPES: Final = frozenset(
-    {
-        "Action",
-        "Agent",
-        "Credential",
-        "Log",
-        "Operator",
-        "Policy",
-        "ResourceSet",
-        "Role",
-        "Sensitivity",
-        "Service",
-        "Task",
-        "Tenant",
-    }
-)
-_CEDAR_TYPE: Final = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 _OWNER_BYTES: Final = 256
 
 
@@ -52,16 +35,6 @@ class Agent:
     def owned(self) -> bool:
         """Whether somebody answers for it, in business and in security."""
         return bool(self.business_owner.strip() and self.security_owner.strip())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceType:
-    """What an intent calls by `name` and policies call by `cedar_type`; its data domain may be empty."""
-
-    name: str
-    cedar_type: str
-    sensitivity: Level
-    data_domain: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +84,7 @@ class Register:
     risks: Mapping[str, Level]
     task_types: Mapping[str, TaskType]
     approver_groups: Mapping[str, ApproverGroup]
+    persons: Mapping[str, Person]
 
     @property
     def roles(self) -> frozenset[str]:
@@ -126,12 +100,20 @@ class Register:
         )
 
     def members_of(self, group: str) -> frozenset[str]:
-        """Return who may approve as one of a group: the operators that have it as a role, by SPIFFE ID."""
-        return frozenset(operator.spiffe_id for operator in self.operators.values() if group in operator.roles)
+        """Return who may approve as one of a group: its persons, by name."""
+        return frozenset(person.name for person in everybody(self) if group in person.groups)
 
     def principal(self, spiffe_id: str) -> Principal | None:
         """Return who that is; an exact match of the whole ID, never of a part."""
         return self.agents.get(spiffe_id) or self.services.get(spiffe_id) or self.operators.get(spiffe_id)
+
+    def person_of(self, spiffe_id: str) -> Person | None:
+        """Return the person that an operator is; one that no [[person]] claims is a person of its own."""
+        return person_of(self, spiffe_id)
+
+    def person_of_identity(self, issuer: str, subject: str) -> Person | None:
+        """Return the person whom an issuer knows by that subject; both match exactly, or nobody is found."""
+        return person_of_identity(self, issuer, subject)
 
 
 class _Reader:
@@ -139,7 +121,7 @@ class _Reader:
 
     def __init__(self, content: bytes, found: Findings) -> None:
         self._found = found
-        kinds = ("tenant", "agent", "service", "set", "operator", "action", "task_type", "approver_group")
+        kinds = ("tenant", "agent", "service", "set", "operator", "action", "task_type", "approver_group", "person")
         self._tables = read_tables(content, file=ENTITIES_FILE, kinds=kinds, found=found)
         self._seen: set[str] = set()
         self._tenants = tuple(self._tenant(table) for table in self._tables["tenant"])
@@ -159,6 +141,7 @@ class _Reader:
             risks=dict(self._risk(table) for table in self._tables["action"]),
             task_types={kind.name: kind for kind in map(self._task_type, self._tables["task_type"])},
             approver_groups={group.name: group for group in map(self._approver_group, self._tables["approver_group"])},
+            persons={each.name: each for each in (self._person(t, operators) for t in self._tables["person"])},
         )
 
     def _once(self, table: Table, what: str, key: str) -> None:
@@ -215,20 +198,12 @@ class _Reader:
         environment = table.name("environment", default="")
         kinds: dict[str, ResourceType] = {}
         for inner in table.tables("resource_type"):
-            kind = self._resource_type(inner)
+            kind = read_resource_type(inner)
             if kind.name in kinds:
                 inner.problem(f"resource type {kind.name!r} is declared twice by this service; keep one")
             kinds[kind.name] = kind
         table.done()
         return Service(spiffe_id=spiffe_id, tenants=tenants, environment=environment, resource_types=kinds)
-
-    def _resource_type(self, table: Table) -> ResourceType:
-        name, cedar_type, sensitivity = table.name("name"), table.text("cedar_type"), table.level("sensitivity")
-        if not _CEDAR_TYPE.fullmatch(cedar_type) or cedar_type in BUILT_IN_TYPES:
-            table.problem(f"cedar_type {cedar_type!r} must be the name of an entity type of your own, such as Order")
-        domain = table.name("data_domain", default="")
-        table.done()
-        return ResourceType(name=name, cedar_type=cedar_type, sensitivity=sensitivity, data_domain=domain)
 
     def _set(self, table: Table, services: Mapping[str, Service]) -> ResourceSet:
         entry = ResourceSet(
@@ -263,6 +238,13 @@ class _Reader:
             table.problem("give either tenants or all_tenants = true")
         table.done()
         return operator
+
+    def _person(self, table: Table, operators: Iterable[Operator]) -> Person:
+        person = read_person(table, self._tenants_of(table, at_least=0), {each.spiffe_id for each in operators})
+        self._once(table, "person", person.name)
+        for means in person.means:
+            self._once(table, "a person with", means)
+        return person
 
     def _risk(self, table: Table) -> tuple[str, Level]:
         name, risk = table.name("name"), table.level("risk")

@@ -18,10 +18,11 @@ from broker.policy.cedar_text import text_of
 from broker.policy.compiled import CompiledPolicy
 from broker.policy.decide import decide
 from broker.policy.decision import ActionClass, Deny, Hold, Question
-from broker.policy.entities import Agent, ResourceType, Service
+from broker.policy.entities import Agent, Service
 from broker.policy.imagined import Asked, asked
 from broker.policy.nearest import Found
 from broker.policy.residual import Known, Residual, narrowed, open_member, possible, residuals
+from broker.policy.resource_types import ResourceType
 from broker.policy.rules import Rule
 from broker.policy.schema import RESOURCE_SET, Action
 from broker.policy.shape import parameters_of

@@ -7,7 +7,8 @@ from broker.errors import Reason, Refusal
 from broker.intent import Intent
 from broker.policy.compiled import CompiledPolicy
 from broker.policy.decision import ActionClass, Question
-from broker.policy.entities import ResourceType, Service
+from broker.policy.entities import Service
+from broker.policy.resource_types import ResourceType
 from broker.policy.task_types import TaskType, task_type_of
 
 

@@ -285,6 +285,13 @@ def policy_without_a_second_person(house: House) -> None:
     (house.policy / "policies.cedar").write_text(before + rest.partition(");\n")[2])
 
 
+def policy_with_one_person_for_both(house: House) -> None:
+    domain = house.domain.name
+    both = ", ".join(f'"spiffe://{domain}/operator/{name}"' for name in ("security", "duty"))
+    with (house.policy / "entities.toml").open("a") as entities:
+        entities.write(f'\n[[person]]\nname = "ana"\nall_tenants = true\nspiffe_ids = [{both}]\n')
+
+
 def without_golden_cases_of(house: House, word: str) -> None:
     golden = house.policy / "golden.toml"
     head, *cases = golden.read_text().split("[[case]]")
@@ -458,6 +465,7 @@ BROKEN: list[tuple[str, str, Break, str]] = [
     ("policy-owners", "warning", policy_without_owner, "business_owner and security_owner"),
     ("policy-stoppers", "warning", policy_nobody_may_stop, "broker.override.impose"),
     ("policy-stoppers", "warning", policy_without_a_second_person, "Add a second operator"),
+    ("policy-stoppers", "warning", policy_with_one_person_for_both, "of another person"),
     ("policy-domains", "problem", policy_of_another_trust_domain, "Put spiffe://example.org/"),
     ("workload-socket", "problem", socket_not_named, "Set [workload_api] socket"),
     ("workload-socket", "problem", socket_gone, "spire-agent healthcheck"),

@@ -13,6 +13,7 @@ from broker.issuer.batch import MAX_WAITING
 from broker.store.interface import ActivatePolicy, Item
 from tests.operations.test_revocation import held, refused
 from tests.operations.world import (
+    BUNDLE,
     DUTY,
     ORDERS,
     RETAIL_DESK,
@@ -350,3 +351,34 @@ async def test_whom_a_new_bundle_lets_stop_takes_the_place_of_whom_the_last_did(
         }
         store.commit([Item(writes=(ActivatePolicy(digest="sha-256:another"),))])
         assert store.stoppers() == []
+
+
+# --- one person, two identities -------------------------------------------------------------------------------------
+
+BOTH = f"""
+[[person]]
+name = "ana"
+all_tenants = true
+groups = ["security", "duty"]
+spiffe_ids = ["{SECURITY}", "{DUTY}"]
+"""
+
+
+def claim(world: World, persons: str) -> None:
+    """Let the active bundle say who is whom."""
+    entities = world.folder / "policy" / "entities.toml"
+    entities.write_text((BUNDLE / "entities.toml").read_text() + persons)
+    assert world.issuer.verbs.attempt.policy.refresh()  # type: ignore[attr-defined]  # the active bundle is callable
+
+
+async def test_one_person_with_two_identities_lifts_nothing_that_it_has_stopped(world: World) -> None:
+    """What counts is who they are when it is lifted: the bundle of now, not that of when it was imposed."""
+    one, other = await world.stop("everything"), await world.stop("tenant", "retail", who=DUTY)
+    claim(world, BOTH)
+    assert await refused(world.let_go_on(one.override, DUTY)) is Reason.SECOND_PERSON_REQUIRED
+    assert await refused(world.let_go_on(other.override, SECURITY)) is Reason.SECOND_PERSON_REQUIRED
+    assert (await world.refused()).reason is STOPPED
+    claim(world, BOTH.replace(f', "{DUTY}"', "") + BOTH.replace(f'"{SECURITY}", ', "").replace("ana", "ben"))
+    await world.let_go_on(one.override, DUTY)
+    await world.let_go_on(other.override, SECURITY)
+    await world.granted()

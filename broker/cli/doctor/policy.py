@@ -1,6 +1,7 @@
 """Checks of the policy bundle."""
 
 import stat
+from collections.abc import Sequence
 from typing import Final
 
 from broker.cli.doctor.finding import Check, Finding, ok, problem, warning
@@ -63,8 +64,8 @@ def policy_owners(setup: Setup) -> Finding:
 def policy_stoppers(setup: Setup) -> Finding:
     """Somebody may stop everything, and somebody else may let it go on."""
     found, entities = _compiled(setup), f"{setup.settings.policy.dir}/entities.toml"
-    stop = {each.spiffe_id for each in stoppers_of(found) if not each.tenant}
-    lift = {each.spiffe_id for each in stoppers_of(found, LIFT) if not each.tenant}
+    stop = _persons(found, [each.spiffe_id for each in stoppers_of(found) if not each.tenant])
+    lift = _persons(found, [each.spiffe_id for each in stoppers_of(found, LIFT) if not each.tenant])
     if not stop:
         return warning(
             "the bundle lets no operator stop everything",
@@ -77,9 +78,14 @@ def policy_stoppers(setup: Setup) -> Finding:
         return warning(
             f"what {', '.join(alone)} stops, nobody else may let go on",
             why="Who stopped something does not lift it: it would stay stopped.",
-            fix=f"Add a second operator to {entities}, and permit broker.override.lift to it.",
+            fix=f"Add a second operator, of another person, to {entities}, and permit broker.override.lift to it.",
         )
-    return ok(f"{len(stop)} operators may stop everything, {len(lift)} may let it go on")
+    return ok(f"{len(stop)} persons may stop everything, {len(lift)} may let it go on")
+
+
+def _persons(policy: CompiledPolicy, operators: Sequence[str]) -> set[str]:
+    """Return who these operators are; two of them may be one person."""
+    return {person.name for person in map(policy.register.person_of, operators) if person}
 
 
 def policy_domains(setup: Setup) -> Finding:
