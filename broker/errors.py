@@ -18,72 +18,22 @@ The reason's name is part of the API: it never changes meaning and is never reus
 Neither ever contains a value from the request.
 """
 
-from dataclasses import dataclass
 from enum import Enum, unique
 
+from broker.meaning import LATER as _LATER
+from broker.meaning import REQUEST as _REQUEST
+from broker.meaning import Category, Meaning
+from broker.meaning import cursor as _cursor
+from broker.meaning import denied as _denied
+from broker.meaning import identity as _identity
+from broker.meaning import invalid as _invalid
+from broker.meaning import token as _token
+from broker.meaning import unavailable as _unavailable
+from broker.meaning import unknown as _unknown
+from broker.meaning import unmet as _unmet
+from broker.refusal import Held, Refusal
 
-@unique
-class Category(Enum):
-    """What kind of "no" a refusal is; the server maps it to one gRPC status code."""
-
-    UNAUTHENTICATED = "unauthenticated"
-    INVALID = "invalid"
-    DENIED = "denied"
-    UNMET = "unmet"
-    UNKNOWN = "unknown"
-    CONFLICT = "conflict"
-    OUT_OF_RANGE = "out of range"
-    EXHAUSTED = "exhausted"
-    UNAVAILABLE = "unavailable"
-    TOKEN = "token"  # noqa: S105  # a category, no password
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
-    """What a reason says to whom."""
-
-    category: Category
-    sentence: str
-    next_step: str
-
-
-_IDENTITY = "I could not prove to the system who I am, so it did not let me do this."
-_REQUEST = "I asked for this in a way the system does not understand."
-_POLICY = "I am not allowed to do this."
-_LATER = "The system that checks what I may do is not available right now. Nothing was done."
-_SERVICE = "The service did not accept my permission for this."
-
-
-def _identity(next_step: str) -> Meaning:
-    return Meaning(category=Category.UNAUTHENTICATED, sentence=_IDENTITY, next_step=next_step)
-
-
-def _invalid(next_step: str) -> Meaning:
-    return Meaning(category=Category.INVALID, sentence=_REQUEST, next_step=next_step)
-
-
-def _denied(next_step: str, sentence: str = _POLICY) -> Meaning:
-    return Meaning(category=Category.DENIED, sentence=sentence, next_step=next_step)
-
-
-def _unmet(sentence: str, next_step: str) -> Meaning:
-    return Meaning(category=Category.UNMET, sentence=sentence, next_step=next_step)
-
-
-def _unknown(next_step: str) -> Meaning:
-    return Meaning(category=Category.UNKNOWN, sentence=_REQUEST, next_step=next_step)
-
-
-def _cursor(next_step: str) -> Meaning:
-    return Meaning(category=Category.OUT_OF_RANGE, sentence=_REQUEST, next_step=next_step)
-
-
-def _unavailable(next_step: str) -> Meaning:
-    return Meaning(category=Category.UNAVAILABLE, sentence=_LATER, next_step=next_step)
-
-
-def _token(next_step: str) -> Meaning:
-    return Meaning(category=Category.TOKEN, sentence=_SERVICE, next_step=next_step)
+__all__ = ["Category", "Held", "Meaning", "Reason", "Refusal"]
 
 
 @unique
@@ -157,7 +107,36 @@ class Reason(Enum):
     CREDENTIAL_REVOKED = _denied("The credential was revoked; ask again.", "My permission for this was taken back.")
     STREAM_REFUSED = _denied("This reader is no longer allowed to follow this stream.")
     # what must happen first
-    STEP_UP_REQUIRED = _unmet("A person has to approve this first.", "High-impact actions wait for an approval.")
+    STEP_UP_REQUIRED = _unmet(
+        "A person has to approve this first.",
+        "Wait for the approval that the metadata names, then ask again with its id; nothing was given yet.",
+    )
+    APPROVAL_PENDING = _unmet(
+        "A person still has to approve this.", "Nobody has decided yet: wait for the approval, then ask again."
+    )
+    APPROVAL_EXPIRED = _unmet(
+        "Nobody approved this in time, or I came back too late.", "Ask again without the approval's id for a new one."
+    )
+    APPROVAL_WITHDRAWN = _unmet(
+        "The request for this was taken back.", "It was withdrawn, or its task ended; ask again without its id."
+    )
+    APPROVAL_USED = _unmet(
+        "This was approved for one time, and that is over.",
+        "An approval is used once; for the same once more ask without its id.",
+    )
+    APPROVAL_MISMATCH = _denied(
+        "What I am about to do is not what was approved.",
+        "An approval is for one intent, byte for byte, in one task; ask for this one without the id.",
+    )
+    APPROVAL_DENIED = _denied("A person has decided against this.", "Do not ask again for the same; ask who decided.")
+    APPROVER_REFUSED = _denied(
+        "This is for somebody else to approve.",
+        "Who approves is whom the requirement names: not the requester, nor an owner where those are excluded.",
+    )
+    BYPASS_REFUSED = _denied("The @step_up that holds this lets nobody bypass it for so long.")
+    AUTHENTICATION_STALE = _unmet(
+        "You have to sign in again before you approve this.", "The identity token's auth_time is too old."
+    )
     TASK_REQUIRED = _unmet("I have to open a task for this first.", "Writes need a task: BeginTask, then name it.")
     TASK_ENDED = _unmet("What I was working on is finished.", "The task has ended; begin a new one.")
     TASK_DEADLINE_PASSED = _unmet(
@@ -191,6 +170,7 @@ class Reason(Enum):
         "Who imposed an override does not lift it: another operator does, who is another person by the bundle.",
     )
     # what is named
+    APPROVAL_UNKNOWN = _unknown("No such approval that the caller may see.")
     TASK_UNKNOWN = _unknown("No such task of this agent.")
     CREDENTIAL_UNKNOWN = _unknown("No such credential, or not one that you may name.")
     REVOCATION_UNKNOWN = _unknown("No such revocation, or it was lifted already.")
@@ -213,6 +193,11 @@ class Reason(Enum):
         category=Category.EXHAUSTED,
         sentence=_LATER,
         next_step="Too many items in one message; send at most 256.",
+    )
+    LIMIT_APPROVALS = Meaning(
+        category=Category.EXHAUSTED,
+        sentence="I have asked people for too much at once; they have to answer what is open first.",
+        next_step="Too many requests of this agent wait for people; withdraw some, or wait for answers.",
     )
     LIMIT_BUSY = Meaning(category=Category.EXHAUSTED, sentence=_LATER, next_step="Too many requests wait; back off.")
     # what the broker lacks
@@ -252,32 +237,3 @@ class Reason(Enum):
     def category(self) -> Category:
         """What kind of "no" this is."""
         return self.value.category
-
-
-class Refusal(Exception):
-    """A "no" with its reason. Raised by nouns and operations; a door turns it into a status.
-
-    Args:
-        reason: the stable reason.
-        detail: a short addition for the log and the developer (a field's name, a rule); never a secret or a value.
-        policy_ids: ids of the policies that decided, when policy did.
-        decision_id: id of the decision, when one was made.
-        sentence: a sentence for the end user that a policy provides (@reason); defaults to the reason's own.
-
-    """
-
-    def __init__(
-        self,
-        reason: Reason,
-        detail: str = "",
-        *,
-        policy_ids: tuple[str, ...] = (),
-        decision_id: str = "",
-        sentence: str = "",
-    ) -> None:
-        super().__init__(f"{reason.name}: {detail or reason.meaning.next_step}")
-        self.reason = reason
-        self.detail = detail
-        self.policy_ids = policy_ids
-        self.decision_id = decision_id
-        self.sentence = sentence or reason.meaning.sentence

@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from broker.errors import Reason, Refusal
+from broker.errors import Held, Reason, Refusal
 from broker.intent import Resource
 from broker.issuer.port import Context
 from broker.issuer.v1 import port_pb2 as v1
@@ -92,6 +92,21 @@ def encode_refusal(refusal: Refusal) -> v1.Refusal:
         policy_ids=refusal.policy_ids,
         decision_id=refusal.decision_id,
         sentence="" if own else refusal.sentence,
+        held=None if refusal.held is None else _encode_held(refusal.held),
+    )
+
+
+def _encode_held(held: Held) -> v1.Held:
+    return v1.Held(approval=held.approval, waits_for=held.waits_for, until_us=to_microseconds(held.until))
+
+
+def _decode_held(message: v1.Held) -> Held:
+    if len(message.waits_for) > MAX_POLICY_IDS:
+        raise Malformed("refusal.held")
+    return Held(
+        approval=bounded(message.approval, MAX_ID, "refusal.held.approval"),
+        waits_for=tuple(bounded(each, MAX_SPIFFE_ID, "refusal.held.waits_for") for each in message.waits_for),
+        until=from_microseconds(message.until_us),
     )
 
 
@@ -113,6 +128,7 @@ def decode_refusal(message: v1.Refusal) -> Refusal:
         policy_ids=tuple(bounded(policy_id, MAX_NAME, "refusal.policy_ids") for policy_id in message.policy_ids),
         decision_id=bounded(message.decision_id, MAX_ID, "refusal.decision_id"),
         sentence=message.sentence,
+        held=_decode_held(message.held) if message.HasField("held") else None,
     )
 
 

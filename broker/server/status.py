@@ -12,7 +12,7 @@ import grpc
 from google.rpc.error_details_pb2 import ErrorInfo, LocalizedMessage
 from google.rpc.status_pb2 import Status
 
-from broker.errors import Category, Reason, Refusal
+from broker.errors import Category, Held, Reason, Refusal
 
 DOMAIN: Final = "broker.v1"
 LOCALE: Final = "en"
@@ -58,6 +58,7 @@ def status_of(refusal: Refusal, *, request: str) -> Status:
         "detail": detail,
         "next_step": meaning.next_step,
         "request": request,
+        **_held(refusal.held),
     }
     info = ErrorInfo(
         reason=refusal.reason.name,
@@ -71,6 +72,17 @@ def status_of(refusal: Refusal, *, request: str) -> Status:
     status.details.add().Pack(info)
     status.details.add().Pack(LocalizedMessage(locale=LOCALE, message=_shortened(refusal.sentence, _MAX_TEXT)))
     return status
+
+
+def _held(held: Held | None) -> dict[str, str]:
+    """Return where to wait for people."""
+    if held is None:
+        return {}
+    return {
+        "approval_id": held.approval,
+        "approval_kinds": ",".join(held.waits_for),
+        "approval_until": held.until.isoformat(timespec="seconds").removesuffix("+00:00") + "Z",
+    }
 
 
 def _joined(policy_ids: Iterable[str]) -> str:

@@ -30,9 +30,14 @@ class ExchangeRequest(_message.Message):
     INTENT_FIELD_NUMBER: _builtins.int
     LIFETIME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Optional, unique per caller: with the same intent and SVID a lost reply can be asked again and gives the same
     credential; anything else under the same id is refused.
+    """
+    approval_id: _builtins.str
+    """Of an intent that was held: the approval that it is asked with again. The intent must be the same, byte for byte in
+    its canonical form; an approval is used once.
     """
     @_builtins.property
     def intent(self) -> _types_pb2.Intent:
@@ -48,10 +53,11 @@ class ExchangeRequest(_message.Message):
         intent: _types_pb2.Intent | None = ...,
         lifetime: _duration_pb2.Duration | None = ...,
         request_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["intent", b"intent", "lifetime", b"lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["intent", b"intent", "lifetime", b"lifetime", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "intent", b"intent", "lifetime", b"lifetime", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

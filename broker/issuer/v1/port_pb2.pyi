@@ -224,6 +224,46 @@ USE_ONCE: Use.ValueType  # 2
 """Once."""
 Global___Use: _TypeAlias = Use  # noqa: Y015
 
+class _ApprovalState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_STATE_UNSPECIFIED: _ApprovalState.ValueType  # 0
+    """Nothing said."""
+    APPROVAL_STATE_PENDING: _ApprovalState.ValueType  # 1
+    """It waits for people."""
+    APPROVAL_STATE_APPROVED: _ApprovalState.ValueType  # 2
+    """It may be used."""
+    APPROVAL_STATE_DENIED: _ApprovalState.ValueType  # 3
+    """A person said no."""
+    APPROVAL_STATE_EXPIRED: _ApprovalState.ValueType  # 4
+    """Too late."""
+    APPROVAL_STATE_WITHDRAWN: _ApprovalState.ValueType  # 5
+    """Taken back."""
+    APPROVAL_STATE_USED: _ApprovalState.ValueType  # 6
+    """A credential was given on it."""
+
+class ApprovalState(_ApprovalState, metaclass=_ApprovalStateEnumTypeWrapper):
+    """Where an approval stands."""
+
+APPROVAL_STATE_UNSPECIFIED: ApprovalState.ValueType  # 0
+"""Nothing said."""
+APPROVAL_STATE_PENDING: ApprovalState.ValueType  # 1
+"""It waits for people."""
+APPROVAL_STATE_APPROVED: ApprovalState.ValueType  # 2
+"""It may be used."""
+APPROVAL_STATE_DENIED: ApprovalState.ValueType  # 3
+"""A person said no."""
+APPROVAL_STATE_EXPIRED: ApprovalState.ValueType  # 4
+"""Too late."""
+APPROVAL_STATE_WITHDRAWN: ApprovalState.ValueType  # 5
+"""Taken back."""
+APPROVAL_STATE_USED: ApprovalState.ValueType  # 6
+"""A credential was given on it."""
+Global___ApprovalState: _TypeAlias = ApprovalState  # noqa: Y015
+
 @_typing.final
 class Frame(_message.Message):
     """One message in either direction. Calls go from the door to the issuer, answers come back in any order."""
@@ -251,6 +291,12 @@ class Frame(_message.Message):
     IMPOSE_OVERRIDE_FIELD_NUMBER: _builtins.int
     LIFT_OVERRIDE_FIELD_NUMBER: _builtins.int
     LIST_OVERRIDES_FIELD_NUMBER: _builtins.int
+    LIST_APPROVALS_FIELD_NUMBER: _builtins.int
+    GET_APPROVAL_FIELD_NUMBER: _builtins.int
+    APPROVE_FIELD_NUMBER: _builtins.int
+    DENY_FIELD_NUMBER: _builtins.int
+    WITHDRAW_APPROVAL_FIELD_NUMBER: _builtins.int
+    READ_APPROVALS_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     EXCHANGED_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
@@ -268,6 +314,10 @@ class Frame(_message.Message):
     CONTINUED_FIELD_NUMBER: _builtins.int
     OVERRIDDEN_FIELD_NUMBER: _builtins.int
     OVERRIDES_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    APPROVAL_PAGE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """The door's number of a call, unique among those in flight; its answer carries the same."""
     @_builtins.property
@@ -351,6 +401,30 @@ class Frame(_message.Message):
         """Call: the overrides in force. Answer: overrides."""
 
     @_builtins.property
+    def list_approvals(self) -> Global___ListApprovalsCall:
+        """Call: the approvals that concern the caller. Answer: approvals."""
+
+    @_builtins.property
+    def get_approval(self) -> Global___ApprovalCall:
+        """Call: one of them. Answer: approval."""
+
+    @_builtins.property
+    def approve(self) -> Global___ApproveCall:
+        """Call: a yes. Answer: answered."""
+
+    @_builtins.property
+    def deny(self) -> Global___ApprovalCall:
+        """Call: a no. Answer: answered."""
+
+    @_builtins.property
+    def withdraw_approval(self) -> Global___ApprovalCall:
+        """Call: take one back. Answer: answered."""
+
+    @_builtins.property
+    def read_approvals(self) -> Global___ApprovalPageCall:
+        """Call: those that have changed. Answer: approval_page."""
+
+    @_builtins.property
     def refused(self) -> Global___Refusal:
         """Answer to any call: refused as a whole."""
 
@@ -418,6 +492,22 @@ class Frame(_message.Message):
     def overrides(self) -> Global___OverrideList:
         """Answer to list_overrides."""
 
+    @_builtins.property
+    def approvals(self) -> Global___ApprovalList:
+        """Answer to list_approvals."""
+
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Answer to get_approval."""
+
+    @_builtins.property
+    def answered(self) -> Global___ApprovalAnswered:
+        """Answer to approve, deny and withdraw_approval."""
+
+    @_builtins.property
+    def approval_page(self) -> Global___ApprovalPage:
+        """Answer to read_approvals."""
+
     def __init__(
         self,
         *,
@@ -442,6 +532,12 @@ class Frame(_message.Message):
         impose_override: Global___ImposeCall | None = ...,
         lift_override: Global___LiftOverrideCall | None = ...,
         list_overrides: Global___ReadCall | None = ...,
+        list_approvals: Global___ListApprovalsCall | None = ...,
+        get_approval: Global___ApprovalCall | None = ...,
+        approve: Global___ApproveCall | None = ...,
+        deny: Global___ApprovalCall | None = ...,
+        withdraw_approval: Global___ApprovalCall | None = ...,
+        read_approvals: Global___ApprovalPageCall | None = ...,
         refused: Global___Refusal | None = ...,
         exchanged: Global___ExchangeAnswers | None = ...,
         task: Global___Task | None = ...,
@@ -459,12 +555,16 @@ class Frame(_message.Message):
         continued: Global___Continued | None = ...,
         overridden: Global___Overridden | None = ...,
         overrides: Global___OverrideList | None = ...,
+        approvals: Global___ApprovalList | None = ...,
+        approval: Global___Approval | None = ...,
+        answered: Global___ApprovalAnswered | None = ...,
+        approval_page: Global___ApprovalPage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "overridden", b"overridden", "overrides", b"overrides", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "number", b"number", "overridden", b"overridden", "overrides", b"overrides", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "number", b"number", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["exchange", "begin_task", "end_task", "revoke", "lift", "read_key_set", "read_checkpoint", "refuse", "authenticate", "read_revocations", "read_audit", "watch", "read_state", "list_keys", "rotate_keys", "heartbeat_task", "narrow_task", "impose_override", "lift_override", "list_overrides", "refused", "exchanged", "task", "ended", "key_set", "checkpoint", "recorded", "authenticated", "revocation_page", "audit_page", "changed", "state", "keys", "keys_changed", "continued", "overridden", "overrides"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["exchange", "begin_task", "end_task", "revoke", "lift", "read_key_set", "read_checkpoint", "refuse", "authenticate", "read_revocations", "read_audit", "watch", "read_state", "list_keys", "rotate_keys", "heartbeat_task", "narrow_task", "impose_override", "lift_override", "list_overrides", "list_approvals", "get_approval", "approve", "deny", "withdraw_approval", "read_approvals", "refused", "exchanged", "task", "ended", "key_set", "checkpoint", "recorded", "authenticated", "revocation_page", "audit_page", "changed", "state", "keys", "keys_changed", "continued", "overridden", "overrides", "approvals", "approval", "answered", "approval_page"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -481,6 +581,7 @@ class Refusal(_message.Message):
     POLICY_IDS_FIELD_NUMBER: _builtins.int
     DECISION_ID_FIELD_NUMBER: _builtins.int
     SENTENCE_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """The stable reason's name, as docs/reasons.md lists them."""
     detail: _builtins.str
@@ -493,6 +594,10 @@ class Refusal(_message.Message):
     def policy_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of the policies that decided, when policy did."""
 
+    @_builtins.property
+    def held(self) -> Global___Held:
+        """Where to wait, when a person has to approve first."""
+
     def __init__(
         self,
         *,
@@ -501,14 +606,47 @@ class Refusal(_message.Message):
         policy_ids: _abc.Iterable[_builtins.str] | None = ...,
         decision_id: _builtins.str = ...,
         sentence: _builtins.str = ...,
+        held: Global___Held | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held", b"held"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id", "detail", b"detail", "policy_ids", b"policy_ids", "reason", b"reason", "sentence", b"sentence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id", "detail", b"detail", "held", b"held", "policy_ids", b"policy_ids", "reason", b"reason", "sentence", b"sentence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
+
+@_typing.final
+class Held(_message.Message):
+    """Where to wait for people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    UNTIL_US_FIELD_NUMBER: _builtins.int
+    approval: _builtins.str
+    """appr_…."""
+    until_us: _builtins.int
+    """Until when they can."""
+    @_builtins.property
+    def waits_for(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who has to answer: "user", "authentication", "group:" and its name."""
+
+    def __init__(
+        self,
+        *,
+        approval: _builtins.str = ...,
+        waits_for: _abc.Iterable[_builtins.str] | None = ...,
+        until_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "until_us", b"until_us", "waits_for", b"waits_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Held: _TypeAlias = Held  # noqa: Y015
 
 @_typing.final
 class Evidence(_message.Message):
@@ -677,10 +815,13 @@ class ExchangeCall(_message.Message):
     REFUSAL_FIELD_NUMBER: _builtins.int
     LIFETIME_US_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     lifetime_us: _builtins.int
     """The lifetime wished for, microseconds; absent: as long as policy allows."""
     request_id: _builtins.str
     """The caller's own id of the request, or empty."""
+    approval: _builtins.str
+    """The approval that it is asked with, appr_…, or empty."""
     @_builtins.property
     def context(self) -> Global___Context:
         """Who asks."""
@@ -701,10 +842,11 @@ class ExchangeCall(_message.Message):
         refusal: Global___Refusal | None = ...,
         lifetime_us: _builtins.int | None = ...,
         request_id: _builtins.str = ...,
+        approval: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_lifetime_us", b"_lifetime_us", "asked", b"asked", "context", b"context", "intent", b"intent", "lifetime_us", b"lifetime_us", "refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lifetime_us", b"_lifetime_us", "asked", b"asked", "context", b"context", "intent", b"intent", "lifetime_us", b"lifetime_us", "refusal", b"refusal", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lifetime_us", b"_lifetime_us", "approval", b"approval", "asked", b"asked", "context", b"context", "intent", b"intent", "lifetime_us", b"lifetime_us", "refusal", b"refusal", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lifetime_us: _TypeAlias = _typing.Literal["lifetime_us"]  # noqa: Y015
     _WhichOneofArgType__lifetime_us: _TypeAlias = _typing.Literal["_lifetime_us", b"_lifetime_us"]  # noqa: Y015
@@ -1754,6 +1896,479 @@ class OverrideList(_message.Message):
 Global___OverrideList: _TypeAlias = OverrideList  # noqa: Y015
 
 @_typing.final
+class ListApprovalsCall(_message.Message):
+    """Asks for the approvals that concern the caller."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """How many at most; clamped."""
+    page_token: _builtins.str
+    """From the page before, or empty."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who asks."""
+
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___ApprovalState.ValueType]:
+        """In one of these states; none: pending."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        states: _abc.Iterable[Global___ApprovalState.ValueType] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListApprovalsCall: _TypeAlias = ListApprovalsCall  # noqa: Y015
+
+@_typing.final
+class ApprovalCall(_message.Message):
+    """Asks for an approval, denies it or takes it back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    approval: _builtins.str
+    """appr_…."""
+    text: _builtins.str
+    """Why, in words; empty when it is only asked for."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        approval: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "context", b"context", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalCall: _TypeAlias = ApprovalCall  # noqa: Y015
+
+@_typing.final
+class ApproveCall(_message.Message):
+    """A yes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    BYPASS_US_FIELD_NUMBER: _builtins.int
+    approval: _builtins.str
+    """appr_…."""
+    digest: _builtins.str
+    """What is approved."""
+    bypass_us: _builtins.int
+    """For how long to let it pass without asking, microseconds; absent: not at all."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who says it."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        approval: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        bypass_us: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bypass_us", b"_bypass_us", "bypass_us", b"bypass_us", "context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bypass_us", b"_bypass_us", "approval", b"approval", "bypass_us", b"bypass_us", "context", b"context", "digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bypass_us: _TypeAlias = _typing.Literal["bypass_us"]  # noqa: Y015
+    _WhichOneofArgType__bypass_us: _TypeAlias = _typing.Literal["_bypass_us", b"_bypass_us"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bypass_us) -> _WhichOneofReturnType__bypass_us | None: ...
+
+Global___ApproveCall: _TypeAlias = ApproveCall  # noqa: Y015
+
+@_typing.final
+class ApprovalPageCall(_message.Message):
+    """Asks for the approvals that have changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """From the last page; empty: all that are open."""
+    opening: _builtins.bool
+    """The first page of a stream."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who reads."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        cursor: _builtins.str = ...,
+        opening: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "cursor", b"cursor", "opening", b"opening"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalPageCall: _TypeAlias = ApprovalPageCall  # noqa: Y015
+
+@_typing.final
+class ApprovalRequirement(_message.Message):
+    """One requirement, and how far it is met."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    ESCALATED_TO_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    required: _builtins.str
+    """As @step_up has it: one JSON object as text."""
+    approvals: _builtins.int
+    """How many count towards it."""
+    @_builtins.property
+    def escalated_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Groups that may answer as well."""
+
+    def __init__(
+        self,
+        *,
+        required: _builtins.str = ...,
+        escalated_to: _abc.Iterable[_builtins.str] | None = ...,
+        approvals: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "escalated_to", b"escalated_to", "required", b"required"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalRequirement: _TypeAlias = ApprovalRequirement  # noqa: Y015
+
+@_typing.final
+class ApprovalAnswer(_message.Message):
+    """One yes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    BY_TOKEN_FIELD_NUMBER: _builtins.int
+    BYPASS_US_FIELD_NUMBER: _builtins.int
+    person: _builtins.str
+    """Whose; personal."""
+    at_us: _builtins.int
+    """When."""
+    by_token: _builtins.bool
+    """By an identity token."""
+    bypass_us: _builtins.int
+    """For how long this person would let it pass without asking, microseconds; absent: not at all."""
+    def __init__(
+        self,
+        *,
+        person: _builtins.str = ...,
+        at_us: _builtins.int = ...,
+        by_token: _builtins.bool = ...,
+        bypass_us: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bypass_us", b"_bypass_us", "bypass_us", b"bypass_us"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bypass_us", b"_bypass_us", "at_us", b"at_us", "by_token", b"by_token", "bypass_us", b"bypass_us", "person", b"person"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bypass_us: _TypeAlias = _typing.Literal["bypass_us"]  # noqa: Y015
+    _WhichOneofArgType__bypass_us: _TypeAlias = _typing.Literal["_bypass_us", b"_bypass_us"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bypass_us) -> _WhichOneofReturnType__bypass_us | None: ...
+
+Global___ApprovalAnswer: _TypeAlias = ApprovalAnswer  # noqa: Y015
+
+@_typing.final
+class ApprovalDetails(_message.Message):
+    """What an approver decides on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    INTENT_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    LIFETIME_US_FIELD_NUMBER: _builtins.int
+    POLICY_IDS_FIELD_NUMBER: _builtins.int
+    BUSINESS_OWNER_FIELD_NUMBER: _builtins.int
+    SECURITY_OWNER_FIELD_NUMBER: _builtins.int
+    SINCE_US_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    APPROVED_FIELD_NUMBER: _builtins.int
+    DENIED_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """What is approved."""
+    nonce: _builtins.str
+    """Drawn when it was asked for."""
+    lifetime_us: _builtins.int
+    """For how long at most, microseconds."""
+    business_owner: _builtins.str
+    """Who answers for the agent in business."""
+    security_owner: _builtins.str
+    """Who answers for its security."""
+    since_us: _builtins.int
+    """Since when `granted` and `refused` were counted."""
+    granted: _builtins.int
+    """How many credentials the agent was given."""
+    refused: _builtins.int
+    """How many of its intents were refused."""
+    approved: _builtins.int
+    """How many of its held requests were approved."""
+    denied: _builtins.int
+    """How many were denied."""
+    @_builtins.property
+    def intent(self) -> Global___Intent:
+        """The intent; personal."""
+
+    @_builtins.property
+    def scope(self) -> Global___Scope:
+        """What would be granted; personal."""
+
+    @_builtins.property
+    def policy_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The policies that would permit it."""
+
+    @_builtins.property
+    def task(self) -> Global___Task:
+        """The task; absent without one."""
+
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalAnswer]:
+        """Who has said yes so far."""
+
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        nonce: _builtins.str = ...,
+        intent: Global___Intent | None = ...,
+        scope: Global___Scope | None = ...,
+        lifetime_us: _builtins.int = ...,
+        policy_ids: _abc.Iterable[_builtins.str] | None = ...,
+        business_owner: _builtins.str = ...,
+        security_owner: _builtins.str = ...,
+        since_us: _builtins.int = ...,
+        granted: _builtins.int = ...,
+        refused: _builtins.int = ...,
+        approved: _builtins.int = ...,
+        denied: _builtins.int = ...,
+        task: Global___Task | None = ...,
+        answers: _abc.Iterable[Global___ApprovalAnswer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["intent", b"intent", "scope", b"scope", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "approved", b"approved", "business_owner", b"business_owner", "denied", b"denied", "digest", b"digest", "granted", b"granted", "intent", b"intent", "lifetime_us", b"lifetime_us", "nonce", b"nonce", "policy_ids", b"policy_ids", "refused", b"refused", "scope", b"scope", "security_owner", b"security_owner", "since_us", b"since_us", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalDetails: _TypeAlias = ApprovalDetails  # noqa: Y015
+
+@_typing.final
+class Approval(_message.Message):
+    """A held request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    REQUESTED_AT_US_FIELD_NUMBER: _builtins.int
+    PENDING_UNTIL_US_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_US_FIELD_NUMBER: _builtins.int
+    USABLE_UNTIL_US_FIELD_NUMBER: _builtins.int
+    INTENT_DIGEST_FIELD_NUMBER: _builtins.int
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    BYPASS_UNTIL_US_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """appr_…."""
+    state: Global___ApprovalState.ValueType
+    """Where it stands."""
+    agent: _builtins.str
+    """SPIFFE ID of the agent."""
+    tenant: _builtins.str
+    """The tenant."""
+    task: _builtins.str
+    """Id of its task, or empty."""
+    requested_at_us: _builtins.int
+    """When it was asked for."""
+    pending_until_us: _builtins.int
+    """Until when it may be answered."""
+    decided_at_us: _builtins.int
+    """When it was decided."""
+    usable_until_us: _builtins.int
+    """Until when it may be used."""
+    intent_digest: _builtins.str
+    """Digest of the intent."""
+    bypass_until_us: _builtins.int
+    """Until when the agent need not ask again for this kind."""
+    text: _builtins.str
+    """Why it was denied or withdrawn; personal."""
+    @_builtins.property
+    def requirements(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalRequirement]:
+        """All of these must be met."""
+
+    @_builtins.property
+    def details(self) -> Global___ApprovalDetails:
+        """For who may decide it."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        state: Global___ApprovalState.ValueType = ...,
+        agent: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        task: _builtins.str = ...,
+        requested_at_us: _builtins.int = ...,
+        pending_until_us: _builtins.int = ...,
+        decided_at_us: _builtins.int | None = ...,
+        usable_until_us: _builtins.int | None = ...,
+        intent_digest: _builtins.str = ...,
+        requirements: _abc.Iterable[Global___ApprovalRequirement] | None = ...,
+        bypass_until_us: _builtins.int | None = ...,
+        text: _builtins.str = ...,
+        details: Global___ApprovalDetails | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bypass_until_us", b"_bypass_until_us", "_decided_at_us", b"_decided_at_us", "_usable_until_us", b"_usable_until_us", "bypass_until_us", b"bypass_until_us", "decided_at_us", b"decided_at_us", "details", b"details", "usable_until_us", b"usable_until_us"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bypass_until_us", b"_bypass_until_us", "_decided_at_us", b"_decided_at_us", "_usable_until_us", b"_usable_until_us", "agent", b"agent", "bypass_until_us", b"bypass_until_us", "decided_at_us", b"decided_at_us", "details", b"details", "id", b"id", "intent_digest", b"intent_digest", "pending_until_us", b"pending_until_us", "requested_at_us", b"requested_at_us", "requirements", b"requirements", "state", b"state", "task", b"task", "tenant", b"tenant", "text", b"text", "usable_until_us", b"usable_until_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bypass_until_us: _TypeAlias = _typing.Literal["bypass_until_us"]  # noqa: Y015
+    _WhichOneofArgType__bypass_until_us: _TypeAlias = _typing.Literal["_bypass_until_us", b"_bypass_until_us"]  # noqa: Y015
+    _WhichOneofReturnType__decided_at_us: _TypeAlias = _typing.Literal["decided_at_us"]  # noqa: Y015
+    _WhichOneofArgType__decided_at_us: _TypeAlias = _typing.Literal["_decided_at_us", b"_decided_at_us"]  # noqa: Y015
+    _WhichOneofReturnType__usable_until_us: _TypeAlias = _typing.Literal["usable_until_us"]  # noqa: Y015
+    _WhichOneofArgType__usable_until_us: _TypeAlias = _typing.Literal["_usable_until_us", b"_usable_until_us"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bypass_until_us) -> _WhichOneofReturnType__bypass_until_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decided_at_us) -> _WhichOneofReturnType__decided_at_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usable_until_us) -> _WhichOneofReturnType__usable_until_us | None: ...
+
+Global___Approval: _TypeAlias = Approval  # noqa: Y015
+
+@_typing.final
+class ApprovalList(_message.Message):
+    """Approvals, the oldest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page, or empty."""
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
+        """Each."""
+
+    def __init__(
+        self,
+        *,
+        approvals: _abc.Iterable[Global___Approval] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalList: _TypeAlias = ApprovalList  # noqa: Y015
+
+@_typing.final
+class ApprovalAnswered(_message.Message):
+    """What an answer or a withdrawal did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Position of its event; absent when there was nothing to do."""
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        approval: Global___Approval | None = ...,
+        position: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "approval", b"approval", "position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "approval", b"approval", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
+    _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
+
+Global___ApprovalAnswered: _TypeAlias = ApprovalAnswered  # noqa: Y015
+
+@_typing.final
+class ApprovalPage(_message.Message):
+    """A page of approvals that have changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def page(self) -> Global___Page:
+        """Range, cursor, freshness."""
+
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
+        """Each as it is now."""
+
+    def __init__(
+        self,
+        *,
+        page: Global___Page | None = ...,
+        approvals: _abc.Iterable[Global___Approval] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalPage: _TypeAlias = ApprovalPage  # noqa: Y015
+
+@_typing.final
 class KeySet(_message.Message):
     """The public keys."""
 
@@ -2273,22 +2888,26 @@ class Change(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     ENDINGS_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
     size: _builtins.int
     """Size of the log."""
     epoch: _builtins.int
     """Rises when who may read may have changed."""
     endings: _builtins.int
     """Rises when credentials may have ended, or a rule came into force or went out of it."""
+    approvals: _builtins.int
+    """Rises when approvals may have changed."""
     def __init__(
         self,
         *,
         size: _builtins.int = ...,
         epoch: _builtins.int = ...,
         endings: _builtins.int = ...,
+        approvals: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endings", b"endings", "epoch", b"epoch", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "endings", b"endings", "epoch", b"epoch", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
