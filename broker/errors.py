@@ -105,6 +105,10 @@ class Reason(Enum):
     )
     TASK_BOUNDARY_WIDER = _denied("A task is narrower than its type, and only ever becomes narrower; ask for less.")
     CREDENTIAL_REVOKED = _denied("The credential was revoked; ask again.", "My permission for this was taken back.")
+    CREDENTIAL_SPENT = _denied(
+        "The credential is good for one act and was spent on it; for another, exchange again.",
+        "My permission for this was good for one time, and that is used up. I will not do it twice.",
+    )
     STREAM_REFUSED = _denied("This reader is no longer allowed to follow this stream.")
     # what must happen first
     STEP_UP_REQUIRED = _unmet(
@@ -177,6 +181,11 @@ class Reason(Enum):
     REVOCATION_TARGET_UNKNOWN = _unknown("The bundle and the store know nothing by that name.")
     OVERRIDE_UNKNOWN = _unknown("No such override, or it was lifted already; `broker stop list` shows those in force.")
     KEY_UNKNOWN = _unknown("No such key, or it was removed already; `broker keys list` shows those that count.")
+    REDEMPTION_NOT_NEEDED = Meaning(
+        category=Category.CONFLICT,
+        sentence=_REQUEST,
+        next_step="This credential may be used until it ends; only one whose `use` is `once` is redeemed.",
+    )
     REQUEST_ID_REUSED = Meaning(
         category=Category.CONFLICT,
         sentence=_REQUEST,
@@ -206,6 +215,9 @@ class Reason(Enum):
     )
     TRUST_UNAVAILABLE = _unavailable("The broker has no trust bundles yet; check its SPIRE agent.")
     POLICY_UNAVAILABLE = _unavailable("No policy bundle is active; run `broker policy check` on the policy directory.")
+    REDEMPTION_UNAVAILABLE = _unavailable(
+        "The service could not redeem the single-use credential at the broker, and did nothing; exchange again."
+    )
     SIGNING_UNAVAILABLE = _unavailable("No signing key is active; check [keys] dir.")
     ISSUER_UNAVAILABLE = _unavailable("The issuer does not answer; ask again with the same request_id.")
     INTERNAL = _unavailable("A defect in the broker; its log names the request id.")
@@ -223,7 +235,7 @@ class Reason(Enum):
     TOKEN_HOLDER_MISMATCH = _token("The credential is bound to another key than the caller's.")
     TOKEN_TENANT_MISMATCH = _token("The resource belongs to another tenant than the credential.")
     TOKEN_SCOPE_EXCEEDED = _token("The credential does not cover this action, resource or parameters.")
-    TOKEN_USE_REFUSED = _token("This validator cannot redeem single-use credentials.")
+    TOKEN_USE_REFUSED = _token("A single-use credential, where nothing redeems it; in the SDK, `Guard.accept` does.")
     TOKEN_REVOKED = _token("The credential was revoked.")
     CALL_UNMAPPED = _token("This service does not tell its validator what the call touches; map the method.")
     VIEW_STALE = _token("This service's view of revocations is older than its bound; it waits for the broker.")

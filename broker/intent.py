@@ -171,6 +171,18 @@ def digest(content: bytes) -> str:
     return "sha-256:" + urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
 
 
+def call_digest(*, action: str, resource: Resource, tenant: str, parameters: Mapping[str, Json]) -> str:
+    """Return the digest of one call, as a service is about to do it (docs/formats/call.md). No member is left out."""
+    members: dict[str, Json] = {
+        "v": 1,
+        "action": action,
+        "resource": resource.canonical(),
+        "tenant": tenant,
+        "parameters": parameters,
+    }
+    return digest(canonical_json(members))
+
+
 def parse_parameters(text: str) -> dict[str, Json]:
     """Parse the parameters of an intent: strictly, so that policy, digest and service see one meaning.
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from broker.intent import MAX_INTEGER, Intent, Json, Resource, canonical_json
+from broker.intent import MAX_INTEGER, Intent, Json, Resource, call_digest, canonical_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +114,18 @@ class Scope:
             and parameters.keys() == self.constraints.keys()
             and all(self.constraints[name].admits(value) for name, value in parameters.items())
         )
+
+    def only_call(self, tenant: str) -> str | None:
+        """Return the digest of the one call that this scope covers in a tenant; None when it covers several."""
+        fixed = {
+            name: limit.values[0]
+            for name, limit in self.constraints.items()
+            if isinstance(limit, OneOf) and len(limit.values) == 1
+        }
+        if len(self.actions) != 1 or not self.resource.id or fixed.keys() != self.constraints.keys():
+            return None
+        (action,) = self.actions
+        return call_digest(action=action, resource=self.resource, tenant=tenant, parameters=fixed)
 
     def includes(self, other: "Scope") -> bool:
         """Whether everything that `other` covers is covered here too."""

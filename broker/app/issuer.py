@@ -30,6 +30,7 @@ from broker.operations.keys import Keys
 from broker.operations.override import Impose, LiftOverrides, ListOverrides
 from broker.operations.policy import ActiveBundle
 from broker.operations.record import Recorder, RefusalMeter, commit
+from broker.operations.redeem import Redeem
 from broker.operations.revoke import Lift, Revoke
 from broker.operations.rotate import ListKeys, ReadKeySet, RotateKeys
 from broker.operations.status_indexes import StatusIndexes
@@ -134,13 +135,12 @@ def _compose(
     policy.refresh()
     keys.refresh()
     worker = Worker(
-        exchange=exchange,
         chores=_chores(settings, recorder, policy, keys, checkpoints, clock),
         after=lambda: feed.publish(Change(size=store.size(), epoch=epoch(), endings=store.endings)),
     )
     return LocalIssuer(
         worker=worker,
-        verbs=_verbs(settings, attempt, keys, checkpoints),
+        verbs=_verbs(settings, attempt, exchange, keys, checkpoints),
         feed=feed,
         current_state=lambda: State(
             size=store.size(),
@@ -175,9 +175,11 @@ class Epoch:
         return self._count
 
 
-def _verbs(settings: Settings, attempt: Attempt, keys: Keys, checkpoints: SignCheckpoint) -> Verbs:
+def _verbs(settings: Settings, attempt: Attempt, exchange: Exchange, keys: Keys, checkpoints: SignCheckpoint) -> Verbs:
     return Verbs(
         attempt=attempt,
+        exchange=exchange,
+        redeem=Redeem(attempt=attempt, report=exchange.report),
         begin_task=BeginTask(
             attempt=attempt,
             default_lifetime=settings.tasks.default_lifetime,

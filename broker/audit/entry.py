@@ -28,6 +28,7 @@ PERSONAL_INTENT_MEMBERS: Final = ("parameters", "on_behalf_of")
 PERSONAL: Final = frozenset(
     {
         "asked",
+        "call_digest",
         "conversation",
         "detail",
         "intent_digest",

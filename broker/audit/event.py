@@ -11,6 +11,7 @@ from typing import ClassVar, TypeAlias
 
 from broker.audit.entry import Caller, Decided, Entry, Opening, Salt, flatten, seal_members, timestamp
 from broker.audit.override_event import OverrideImposed, OverrideLifted
+from broker.audit.redemption_event import CredentialRedeemed
 from broker.audit.task_events import TaskBegun, TaskEnded, TaskJudged, TaskNarrowed
 from broker.intent import Json
 
@@ -18,6 +19,7 @@ __all__ = [
     "BrokerStarted",
     "Caller",
     "CredentialGranted",
+    "CredentialRedeemed",
     "CredentialReissued",
     "Decided",
     "Entry",
@@ -99,7 +101,10 @@ class ExchangeRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRefused:
-    """Any other request was refused, or a caller could not be authenticated. `tenant` is the caller's, if it is one."""
+    """Any other request was refused, or a caller could not be authenticated. `tenant` is the caller's, if it is one.
+
+    A refused redemption of a credential that is the caller's to redeem names it, with its tenant, task and agent.
+    """
 
     TYPE: ClassVar = "request.refused"
     at: datetime
@@ -109,6 +114,9 @@ class RequestRefused:
     detail: str
     decided: Decided | None = None
     tenant: str = ""
+    task: str = ""
+    credential: str = ""
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +259,7 @@ Event: TypeAlias = (
     | BrokerStarted
     | OverrideImposed
     | OverrideLifted
+    | CredentialRedeemed
 )
 
 

@@ -188,6 +188,7 @@ _CALLS: Final = MappingProxyType(
         "cancel_task": 3,
         "narrow_task": 3,
         "heartbeat_task": 3,
+        "redeem": 3,
         "revoke": 1,
         "lift_revocation": 4,
         "impose_override": 1,
@@ -230,6 +231,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "credential.reissued": Kind(
             of=ENTITY, activity=OTHER, name="Reissue", fill=_entity("Credential", "credential")
         ),
+        "credential.redeemed": Kind(of=ENTITY, activity=OTHER, name="Redeem", fill=_entity("Credential", "credential")),
         "exchange.refused": Kind(of=API, activity=_activity_of_call, severity=2, status=FAILURE, fill=_called),
         "request.refused": Kind(of=API, activity=_activity_of_call, severity=2, status=FAILURE, fill=_called),
         "refusals.suppressed": Kind(

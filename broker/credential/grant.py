@@ -27,7 +27,7 @@ class Grant:
         policy_ids: the policies that permitted it.
         issued_at: UTC, whole seconds.
         expires_at: UTC, whole seconds.
-        use: how often it may be used; "once" is not given yet.
+        use: how often it may be used; "once": a service redeems it at the broker before it acts.
 
     """
 

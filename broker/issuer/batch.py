@@ -1,8 +1,9 @@
 """The issuer's one worker thread: it owns the operations and the store, and its groups form by themselves.
 
-Whatever exchanges arrived while the last group was committed are the next group; there is no timer. Everything else
-runs between two groups, in order of arrival; what is urgent runs before whatever waits, after the one group or job that
-has begun. Between jobs the worker does the chores that are due.
+Calls of one kind that wait together are one group: whatever exchanges arrived while the last group was committed are
+decided and committed together, and so are redemptions; there is no timer. Everything else runs after the groups, in
+order of arrival; what is urgent runs before whatever waits, after the one group or job that has begun. Between jobs the
+worker does the chores that are due.
 """
 
 import asyncio
@@ -13,18 +14,21 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import structlog
 
 from broker.errors import Reason, Refusal
-from broker.operations.calls import ExchangeAnswer, ExchangeCall
 from broker.store.interface import StoreUnavailable
 
 MAX_WAITING: Final = 4096
 MAX_GROUP: Final = 512
 
+Call = TypeVar("Call")
 Answer = TypeVar("Answer")
+Together: TypeAlias = Callable[[Sequence[Call]], Sequence[Answer | Refusal]]
+"""Decides a group of calls of one kind, and gives one answer each, in their order."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -44,16 +48,16 @@ class _Job(Generic[Answer]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Exchange:
-    calls: Sequence[ExchangeCall]
-    future: "Future[Sequence[ExchangeAnswer]]" = field(default_factory=Future)
+class _Calls(Generic[Call, Answer]):
+    decide: Together[Call, Answer]
+    calls: Sequence[Call]
+    future: "Future[Sequence[Answer | Refusal]]" = field(default_factory=Future)
 
 
 class Worker:
     """Runs jobs on its own thread.
 
     Args:
-        exchange: decides a group of intents.
         chores: what to do in between.
         after: called after each round of jobs or chores, to tell readers of news.
 
@@ -62,14 +66,12 @@ class Worker:
     def __init__(
         self,
         *,
-        exchange: Callable[[Sequence[ExchangeCall]], Sequence[ExchangeAnswer]],
         chores: Sequence[Chore],
         after: Callable[[], None],
     ) -> None:
-        self._exchange = exchange
         self._chores = [(chore, time.monotonic()) for chore in chores]
         self._after = after
-        self._waiting: queue.SimpleQueue[_Job[Any] | _Exchange | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Job[Any] | _Calls[Any, Any] | None] = queue.SimpleQueue()
         self._first: queue.SimpleQueue[_Job[Any]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run_or_end, name="issuer", daemon=True)
 
@@ -82,11 +84,17 @@ class Worker:
         self._waiting.put(None)
         self._thread.join()
 
-    async def exchange(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
-        """Return one answer a call; LIMIT_BUSY for all when too much is waiting."""
+    async def together(self, decide: Together[Call, Answer], calls: Sequence[Call]) -> Sequence[Answer | Refusal]:
+        """Return one answer a call, decided with all that waits for the same; LIMIT_BUSY when too much waits.
+
+        Args:
+            decide: what decides this kind of calls; the object itself is the kind.
+            calls: to be decided.
+
+        """
         if self._waiting.qsize() >= MAX_WAITING:
             return [Refusal(Reason.LIMIT_BUSY) for _ in calls]
-        job = _Exchange(calls=calls)
+        job = _Calls(decide=decide, calls=calls)
         self._waiting.put(job)
         return await asyncio.wrap_future(job.future)
 
@@ -138,10 +146,10 @@ class Worker:
         except Exception as problem:  # noqa: BLE001  # no defect may end the one worker
             _refusal_of(problem, chore="tell readers")
 
-    def _take(self) -> list["_Job[Any] | _Exchange | None"]:
+    def _take(self) -> list["_Job[Any] | _Calls[Any, Any] | None"]:
         """Return everything that waits, after waiting for something or for the next chore."""
         soonest = min((due for _, due in self._chores), default=time.monotonic() + 1)
-        jobs: list[_Job[Any] | _Exchange | None] = []
+        jobs: list[_Job[Any] | _Calls[Any, Any] | None] = []
         try:
             jobs.append(self._waiting.get(timeout=max(0.0, soonest - time.monotonic())))
             while len(jobs) < MAX_GROUP:
@@ -150,11 +158,15 @@ class Worker:
             pass
         return jobs
 
-    def _serve(self, jobs: Sequence["_Job[Any] | _Exchange"]) -> None:
-        group = [job for job in jobs if isinstance(job, _Exchange)]
+    def _serve(self, jobs: Sequence["_Job[Any] | _Calls[Any, Any]"]) -> None:
+        groups: dict[int, list[_Calls[Any, Any]]] = {}
+        for job in jobs:
+            if isinstance(job, _Calls):
+                groups.setdefault(id(job.decide), []).append(job)
         self._serve_first()
-        if group:
-            self._serve_exchanges(group)
+        for group in groups.values():
+            _decide(group)
+            self._serve_first()
         for job in jobs:
             if isinstance(job, _Job):
                 self._serve_first()
@@ -170,17 +182,6 @@ class Worker:
         if urgent:
             self._tell_readers()  # of what was stopped, and not only once a whole group is through
 
-    def _serve_exchanges(self, group: Sequence[_Exchange]) -> None:
-        calls = [call for job in group for call in job.calls]
-        try:
-            answers = self._exchange(calls)
-        except Exception as problem:  # noqa: BLE001  # no defect may end the one worker
-            answers = [_refusal_of(problem)] * len(calls)
-        start = 0
-        for job in group:
-            job.future.set_result(answers[start : start + len(job.calls)])
-            start += len(job.calls)
-
     def _do_chores(self) -> None:
         for index, (chore, due) in enumerate(self._chores):
             if due <= time.monotonic():
@@ -189,6 +190,18 @@ class Worker:
                 except Exception as problem:  # noqa: BLE001  # no defect may end the one worker
                     _refusal_of(problem, chore=chore.name)
                 self._chores[index] = (chore, time.monotonic() + chore.seconds)
+
+
+def _decide(group: Sequence[_Calls[Any, Any]]) -> None:
+    calls = [call for job in group for call in job.calls]
+    try:
+        answers = group[0].decide(calls)
+    except Exception as problem:  # noqa: BLE001  # no defect may end the one worker
+        answers = [_refusal_of(problem)] * len(calls)
+    start = 0
+    for job in group:
+        job.future.set_result(answers[start : start + len(job.calls)])
+        start += len(job.calls)
 
 
 def _nothing() -> None:

@@ -30,6 +30,8 @@ from broker.issuer.port import (
     Overridden,
     OverrideList,
     ReadCall,
+    RedeemCall,
+    Redeemed,
     RefusedCall,
     RevocationPage,
     RevocationPageCall,
@@ -139,6 +141,10 @@ class RemoteIssuer:
     async def lift(self, call: LiftCall) -> Ended:
         """Take a rule out of force."""
         return await self._ask(verbs.LIFT, call)
+
+    async def redeem(self, call: RedeemCall) -> Redeemed:
+        """Spend a credential that is good once."""
+        return await self._ask(verbs.REDEEM, call)
 
     async def impose_override(self, call: ImposeCall) -> Overridden:
         """Stop something, at once."""

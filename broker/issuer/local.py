@@ -28,6 +28,8 @@ from broker.issuer.port import (
     Overridden,
     OverrideList,
     ReadCall,
+    RedeemCall,
+    Redeemed,
     RefusedCall,
     RevocationPage,
     RevocationPageCall,
@@ -39,7 +41,9 @@ from broker.issuer.port import (
 )
 from broker.operations.attempt import Attempt
 from broker.operations.checkpoint import ReadCheckpoint
+from broker.operations.exchange import Exchange
 from broker.operations.override import Impose, LiftOverrides, ListOverrides
+from broker.operations.redeem import Redeem
 from broker.operations.revoke import Lift, Revoke
 from broker.operations.rotate import ListKeys, ReadKeySet, RotateKeys
 from broker.operations.subscribe import ReadAudit, ReadRevocations
@@ -49,9 +53,11 @@ from broker.operations.task_going import HearTaskOf, NarrowTaskOf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verbs:
-    """Every operation but exchange."""
+    """Every operation."""
 
     attempt: Attempt
+    exchange: Exchange
+    redeem: Redeem
     begin_task: BeginTask
     finish_task: FinishTask
     hear_task: HearTaskOf
@@ -80,7 +86,7 @@ class LocalIssuer:
 
     async def exchange(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
         """Decide intents; each is authenticated, decided and recorded on its own."""
-        return await self.worker.exchange(calls)
+        return await self.worker.together(self.verbs.exchange, calls)
 
     async def begin_task(self, call: BeginTaskCall) -> Task:
         """Begin a task."""
@@ -105,6 +111,13 @@ class LocalIssuer:
     async def lift(self, call: LiftCall) -> Ended:
         """Take a rule out of force."""
         return await self.worker.run(lambda: self.verbs.lift(call))
+
+    async def redeem(self, call: RedeemCall) -> Redeemed:
+        """Spend a credential that is good once."""
+        (answer,) = await self.worker.together(self.verbs.redeem, [call])
+        if isinstance(answer, Refusal):
+            raise answer
+        return answer
 
     async def impose_override(self, call: ImposeCall) -> Overridden:
         """Stop something, at once."""

@@ -36,6 +36,7 @@ from broker.operations.calls import (
 )
 from broker.operations.key_calls import KeyList, KeysChanged, ListedKey, RotateKeysCall
 from broker.operations.override_calls import ImposeCall, LiftOverrideCall, Overridden, OverrideList
+from broker.operations.redeem_calls import RedeemAnswer, RedeemCall, Redeemed
 from broker.operations.task_calls import Continued, HeartbeatCall, NarrowTaskCall
 from broker.override import Override, Stop, StopKind
 from broker.task import Task
@@ -68,6 +69,9 @@ __all__ = [
     "OverrideList",
     "Page",
     "ReadCall",
+    "RedeemAnswer",
+    "RedeemCall",
+    "Redeemed",
     "RefusedCall",
     "RevocationPage",
     "RevocationPageCall",
@@ -133,6 +137,9 @@ class Issuer(Protocol):
 
     async def lift(self, call: LiftCall) -> Ended:
         """Take a rule out of force."""
+
+    async def redeem(self, call: RedeemCall) -> Redeemed:
+        """Spend a credential that is good once. Calls that wait together share one commit."""
 
     async def impose_override(self, call: ImposeCall) -> Overridden:
         """Stop something, at once. This and the next two do not wait behind exchanges."""

@@ -12,6 +12,7 @@ from broker.issuer import convert_answers as answers
 from broker.issuer import convert_calls as calls
 from broker.issuer import convert_keys as keys
 from broker.issuer import convert_overrides as overrides
+from broker.issuer import convert_redemptions as redemptions
 from broker.issuer import convert_tasks as tasks
 from broker.issuer.convert import decode_refusal, encode_refusal, from_microseconds, to_microseconds
 from broker.issuer.port import Issuer
@@ -129,6 +130,15 @@ LIFT: Final = Verb(
     encode_answer=answers.encode_ended,
     decode_answer=answers.decode_ended,
     ask=lambda issuer, call: issuer.lift(call),
+)
+REDEEM: Final = Verb(
+    call="redeem",
+    answer="redeemed",
+    encode_call=redemptions.encode_redeem,
+    decode_call=redemptions.decode_redeem,
+    encode_answer=redemptions.encode_redeemed,
+    decode_answer=redemptions.decode_redeemed,
+    ask=lambda issuer, call: issuer.redeem(call),
 )
 IMPOSE_OVERRIDE: Final = Verb(
     call="impose_override",
@@ -253,6 +263,7 @@ VERBS: Final[Mapping[str, Verb[Any, Any]]] = {
         NARROW_TASK,
         REVOKE,
         LIFT,
+        REDEEM,
         IMPOSE_OVERRIDE,
         LIFT_OVERRIDE,
         LIST_OVERRIDES,

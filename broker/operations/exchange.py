@@ -19,6 +19,7 @@ from broker.operations.calls import ExchangeAnswer, ExchangeCall
 from broker.operations.gate import Gate
 from broker.operations.record import Recorder, commit
 from broker.operations.status_indexes import StatusIndexes
+from broker.operations.walk import walk
 from broker.operations.work import Work, added, granting, guards_of, refusing, reissuing
 from broker.policy.decide import decide
 from broker.policy.decision import Deny, Hold, Permit, Question
@@ -65,9 +66,7 @@ class Exchange:
         group = [Work(call=call, now=now, transaction=self.new_id("txn")) for call in calls]
         steps = (self._identify, self._find_task, self._find_earlier, self._decide, self._credential)
         try:
-            for step in steps:
-                for work in group:
-                    self._take(step, work)
+            walk(group, steps, report=self.report)
             committed = commit(self.recorder.store, [self._item(work) for work in group])
         except StoreUnavailable:
             return [Refusal(Reason.AUDIT_UNAVAILABLE) for _ in group]
@@ -157,6 +156,7 @@ class Exchange:
             status_index=self.indexes.take(terms.scope.audience),
             policy_ids=permit.policy_ids,
             issued_at=work.now.replace(microsecond=0),
+            use=terms.use,
             expires_at=expiry(
                 now=work.now,
                 policy=terms.max_lifetime,
@@ -182,20 +182,6 @@ class Exchange:
 
     def _refused(self, work: Work, refusal: Refusal) -> Entry | None:
         return self.recorder.refusal(refusing(work, refusal))
-
-    def _take(self, step: Callable[[Work], None], work: Work) -> None:
-        """Take one step of one call, unless an earlier one refused it. A defect is this call's own, not its group's."""
-        if work.refusal is not None:
-            return
-        try:
-            step(work)
-        except Refusal as refusal:
-            work.refusal = refusal
-        except StoreUnavailable:
-            raise
-        except Exception as defect:  # noqa: BLE001  # whatever it is, the neighbours are served
-            self.report(defect)
-            work.refusal = Refusal(Reason.INTERNAL)
 
 
 def _without_repeats(

@@ -64,5 +64,7 @@ def would_refuse(policy: CompiledPolicy, task: Task, held: HeldGrant, now: datet
         case Permit(terms=terms):
             if not terms.scope.includes(held.grant.scope):
                 return Reason.SCOPE_EMPTY
+            if terms.use == "once" and held.grant.use == "many":
+                return Reason.POLICY_NOT_PERMITTED
             over = held.grant.issued_at + terms.max_lifetime <= now
             return Reason.LIFETIME_EXHAUSTED if over else None

@@ -12,7 +12,7 @@ from broker.operations.calls import ExchangeCall
 from broker.operations.judged import declared_of
 from broker.operations.record import caller_of
 from broker.policy.decision import Permit
-from broker.store.interface import ActivePolicy, AddGrant, Guard, NotRevoked, RequestUnused, TaskAlive
+from broker.store.interface import ActivePolicy, AddGrant, Guard, NotRevoked, RequestUnused, TaskAlive, Unspent
 from broker.svid.principal import Principal
 from broker.task import Task
 
@@ -74,6 +74,8 @@ def guards_of(work: Work) -> Sequence[Guard]:
         )
     if work.decided is not None:
         guards.append(ActivePolicy(digest=work.decided.bundle))
+    if work.reissued and grant.use == "once":
+        guards.append(Unspent(credential_id=grant.credential_id))
     if work.call.request_id and not work.reissued:
         guards.append(RequestUnused(agent=grant.agent, request_id=work.call.request_id))
     return guards

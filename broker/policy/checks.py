@@ -83,6 +83,8 @@ def _check_terms(rule: Rule, kind: ActionClass, found: Findings) -> None:
             "is for a high-impact action and has no @step_up; say who approves it, for example "
             r'@step_up("{\"kind\": \"group\", \"group\": \"approvers\"}")',
         )
+    if rule.once and kind is ActionClass.READ:
+        _note(rule, found, "@once has no meaning on reads, which are checked where they are done; remove it")
 
 
 def _check_breadth(

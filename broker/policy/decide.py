@@ -278,4 +278,11 @@ def _terms(rules: tuple[Rule, ...], intent: Intent, tenant: str, action: Action)
     lifetimes = [rule.max_lifetime for rule in rules if rule.max_lifetime is not None]
     if scope is None or len(lifetimes) != len(rules):
         raise Refusal(Reason.SCOPE_EMPTY, policy_ids=tuple(rule.id for rule in rules if rule.limits))
-    return Terms(scope=scope, max_lifetime=min(lifetimes), tenant=tenant, action_class=action.action_class)
+    once = action.action_class is ActionClass.HIGH_IMPACT or any(rule.once for rule in rules)
+    return Terms(
+        scope=scope,
+        max_lifetime=min(lifetimes),
+        tenant=tenant,
+        action_class=action.action_class,
+        use="once" if once else "many",
+    )

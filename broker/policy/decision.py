@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from broker.boundary import Boundary
 from broker.errors import Reason, Refusal
@@ -84,12 +84,13 @@ class ManageQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """The intent, already narrowed: what a credential may cover and how long it may live."""
+    """The intent, already narrowed: what a credential may cover, how long it may live and how often it may be used."""
 
     scope: Scope
     max_lifetime: timedelta
     tenant: str
     action_class: ActionClass
+    use: Literal["many", "once"] = "many"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,6 +123,7 @@ def _as_permit(name: str, source: pst.Template) -> Rule:
         names_agent=True,
         annotations=frozenset(),
         max_lifetime=timedelta(minutes=1),
+        once=False,
         limits={},
         step_up=None,
         reason="",

@@ -22,8 +22,8 @@ from broker.policy.problem import Findings
 from broker.policy.step_up import StepUp, step_up_from_json
 from broker.scope import Constraint, constraint_from_json
 
-ANNOTATIONS: Final = frozenset({"id", "max_lifetime", "scope", "reason", "step_up"})
-TERMS: Final = frozenset({"max_lifetime", "scope", "step_up"})
+ANNOTATIONS: Final = frozenset({"id", "max_lifetime", "once", "scope", "reason", "step_up"})
+TERMS: Final = frozenset({"max_lifetime", "once", "scope", "step_up"})
 MAX_REASON: Final = 200
 _INCOMPLETE: Final = "unexpected end of input"
 
@@ -42,6 +42,7 @@ class Rule:
         max_lifetime: from @max_lifetime; None when there is none.
         limits: from @scope.
         step_up: from @step_up; None when nobody has to approve.
+        once: from @once: the credential is good for one act.
         reason: from @reason, or empty.
         source: as parsed.
 
@@ -56,6 +57,7 @@ class Rule:
     max_lifetime: timedelta | None
     limits: Mapping[str, Constraint]
     step_up: StepUp | None
+    once: bool
     reason: str
     source: pst.Template
 
@@ -166,6 +168,7 @@ def _rule(file: str, text: str, template: pst.Template, found: Findings) -> Rule
         max_lifetime=_lifetime(notes["max_lifetime"], note) if "max_lifetime" in notes else None,
         limits=_limits(notes["scope"], note) if "scope" in notes else {},
         step_up=_step_up(notes["step_up"], note) if "step_up" in notes else None,
+        once="once" in notes and _is_once(notes["once"], note),
         reason=_reason(notes["reason"], note) if "reason" in notes else "",
         source=template,
     )
@@ -222,6 +225,13 @@ def _step_up(text: str, note: Callable[[str], None]) -> StepUp | None:
     except ValueError as problem:
         note(f"@step_up: {problem}")
     return None
+
+
+def _is_once(text: str, note: Callable[[str], None]) -> bool:
+    """Read @once, which says all by being there: a value could be read as taking it back."""
+    if text:
+        note("@once takes no value; write @once, or leave it out")
+    return True
 
 
 def _reason(text: str, note: Callable[[str], None]) -> str:

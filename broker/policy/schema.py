@@ -36,6 +36,7 @@ MANAGE_ACTIONS: Final = frozenset(
         "broker.override.impose",
         "broker.override.lift",
         "broker.override.read",
+        "broker.redeem",
         "broker.revocations.follow",
         "broker.revoke",
         "broker.task.begin",

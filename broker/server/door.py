@@ -25,6 +25,7 @@ from broker.server.limits import Limits
 from broker.server.observe import CallLog, Counters
 from broker.server.override import OverrideServicer
 from broker.server.reception import Reception
+from broker.server.redeem import RedemptionServicer
 from broker.server.revoke import RevocationServicer
 from broker.server.task import TaskServicer
 
@@ -117,6 +118,7 @@ class Door:
                 AuditServicer(reception=reception, follow=follow).handler(),
                 KeyServicer(reception=reception).handler(),
                 OverrideServicer(reception=reception).handler(),
+                RedemptionServicer(reception=reception).handler(),
                 health.HealthServicer(reception=reception, hub=hub).handler(),
             )
         )

@@ -41,6 +41,7 @@ from broker.store.items import (
     Write,
 )
 from broker.store.override_items import AddOverride, LiftOverride, OverrideInForce
+from broker.store.redemption_items import AddRedemption, NotOver, StoredRedemption, Unspent
 from broker.store.task_items import EndCredentials, HearTask, HeldGrant, NarrowTask
 from broker.task import Task
 
@@ -50,6 +51,7 @@ __all__ = [
     "AddGrant",
     "AddKeyRequest",
     "AddOverride",
+    "AddRedemption",
     "AddRevocation",
     "AddTask",
     "Answer",
@@ -64,6 +66,7 @@ __all__ = [
     "LiftOverride",
     "LiftRevocation",
     "NarrowTask",
+    "NotOver",
     "NotRevoked",
     "OverrideInForce",
     "PutKey",
@@ -78,8 +81,10 @@ __all__ = [
     "StoredEvent",
     "StoredKey",
     "StoredKeyRequest",
+    "StoredRedemption",
     "TaskAlive",
     "TaskOpen",
+    "Unspent",
     "Write",
 ]
 
@@ -174,6 +179,9 @@ class Store(Protocol):
 
     def grant_of_request(self, agent: str, request_id: str) -> Grant | None:
         """Return the grant that was given under a request id."""
+
+    def redemption(self, credential_id: str) -> StoredRedemption | None:
+        """Return how a credential that is still remembered was spent; None when it was not."""
 
     def revocation(self, revocation_id: str) -> Revocation | None:
         """Return a revocation in force."""

@@ -11,6 +11,7 @@ from broker.credential.revocation import Revocation
 from broker.errors import Reason
 from broker.override import Stopper
 from broker.store.override_items import AddOverride, LiftOverride, OverrideInForce
+from broker.store.redemption_items import AddRedemption, NotOver, Unspent
 from broker.store.task_items import EndCredentials, HearTask, NarrowTask
 from broker.task import Task
 
@@ -81,7 +82,15 @@ class ActivePolicy:
 
 
 Guard: TypeAlias = (
-    NotRevoked | TaskAlive | TaskOpen | RequestUnused | RevocationInForce | ActivePolicy | OverrideInForce
+    NotRevoked
+    | TaskAlive
+    | TaskOpen
+    | RequestUnused
+    | RevocationInForce
+    | ActivePolicy
+    | OverrideInForce
+    | NotOver
+    | Unspent
 )
 
 # --- writes -------------------------------------------------------------------------------------------------------
@@ -214,6 +223,7 @@ Write: TypeAlias = (
     | HearTask
     | NarrowTask
     | EndCredentials
+    | AddRedemption
 )
 
 # --- items and answers --------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from broker.audit.entry import Caller, Decided, Opening
 from broker.audit.event import Event, seal
 from broker.audit.verify import FaultKind, LoggedEntry, verify_log
 from broker.errors import Category, Reason, Refusal
-from broker.intent import Intent, Level, Resource, canonical_json, digest, parse_parameters
+from broker.intent import Intent, Level, Resource, call_digest, canonical_json, digest, parse_parameters
 from broker.operations.calls import AuditFilter
 from broker.operations.subscribe import _view
 from broker.server.status import DOMAIN, code_of, status_of
@@ -122,6 +122,18 @@ def test_an_intent_has_this_form_and_digest(vector: dict[str, Any]) -> None:
 @rows("intent", "refused")
 def test_an_intent_without_one_meaning_is_refused(vector: dict[str, Any]) -> None:
     assert reason_of(lambda: intent_of(vector["intent"])) == vector["reason"]
+
+
+# --- call ----------------------------------------------------------------------------------------------------------
+
+
+@rows("call", "accepted")
+def test_a_call_has_this_digest(vector: dict[str, Any]) -> None:
+    resource, parameters = Resource(**vector["resource"]), parse_parameters(vector["parameters"])
+    assert digest(vector["canonical"].encode()) == vector["digest"]
+    assert vector["digest"] == call_digest(
+        action=vector["action"], resource=resource, tenant=vector["tenant"], parameters=parameters
+    )
 
 
 # --- events and log ------------------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ from broker.issuer.port import (
     OverrideList,
     Page,
     ReadCall,
+    RedeemCall,
+    Redeemed,
     RefusedCall,
     RevocationPage,
     RevocationPageCall,
@@ -189,6 +191,10 @@ class FakeIssuer:
     async def lift(self, call: LiftCall) -> Ended:
         await self._admit(call.context, call)
         return Ended(position=9, revoked=0, revocation=call.revocation)
+
+    async def redeem(self, call: RedeemCall) -> Redeemed:
+        await self._admit(call.context, call)
+        return Redeemed(position=12, at=LISTED_AT)
 
     async def impose_override(self, call: ImposeCall) -> Overridden:
         self.calls.append(call)  # waits behind nothing, as at the real one

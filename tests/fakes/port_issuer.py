@@ -28,6 +28,8 @@ from broker.issuer.port import (
     Overridden,
     OverrideList,
     ReadCall,
+    RedeemCall,
+    Redeemed,
     RefusedCall,
     RevocationPage,
     RevocationPageCall,
@@ -94,6 +96,9 @@ class PortIssuer:
 
     async def lift(self, call: LiftCall) -> Ended:
         return cast(Ended, await self._say(call))
+
+    async def redeem(self, call: RedeemCall) -> Redeemed:
+        return cast(Redeemed, await self._say(call))
 
     async def impose_override(self, call: ImposeCall) -> Overridden:
         if self.urgent_first:

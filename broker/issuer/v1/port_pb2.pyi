@@ -297,6 +297,7 @@ class Frame(_message.Message):
     DENY_FIELD_NUMBER: _builtins.int
     WITHDRAW_APPROVAL_FIELD_NUMBER: _builtins.int
     READ_APPROVALS_FIELD_NUMBER: _builtins.int
+    REDEEM_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     EXCHANGED_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
@@ -318,6 +319,7 @@ class Frame(_message.Message):
     APPROVAL_FIELD_NUMBER: _builtins.int
     ANSWERED_FIELD_NUMBER: _builtins.int
     APPROVAL_PAGE_FIELD_NUMBER: _builtins.int
+    REDEEMED_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """The door's number of a call, unique among those in flight; its answer carries the same."""
     @_builtins.property
@@ -425,6 +427,10 @@ class Frame(_message.Message):
         """Call: those that have changed. Answer: approval_page."""
 
     @_builtins.property
+    def redeem(self) -> Global___RedeemCall:
+        """Call: spend a credential. Answer: redeemed."""
+
+    @_builtins.property
     def refused(self) -> Global___Refusal:
         """Answer to any call: refused as a whole."""
 
@@ -508,6 +514,10 @@ class Frame(_message.Message):
     def approval_page(self) -> Global___ApprovalPage:
         """Answer to read_approvals."""
 
+    @_builtins.property
+    def redeemed(self) -> Global___Redeemed:
+        """Answer to redeem."""
+
     def __init__(
         self,
         *,
@@ -538,6 +548,7 @@ class Frame(_message.Message):
         deny: Global___ApprovalCall | None = ...,
         withdraw_approval: Global___ApprovalCall | None = ...,
         read_approvals: Global___ApprovalPageCall | None = ...,
+        redeem: Global___RedeemCall | None = ...,
         refused: Global___Refusal | None = ...,
         exchanged: Global___ExchangeAnswers | None = ...,
         task: Global___Task | None = ...,
@@ -559,12 +570,13 @@ class Frame(_message.Message):
         approval: Global___Approval | None = ...,
         answered: Global___ApprovalAnswered | None = ...,
         approval_page: Global___ApprovalPage | None = ...,
+        redeemed: Global___Redeemed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "redeem", b"redeem", "redeemed", b"redeemed", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "number", b"number", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "number", b"number", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "redeem", b"redeem", "redeemed", b"redeemed", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["exchange", "begin_task", "end_task", "revoke", "lift", "read_key_set", "read_checkpoint", "refuse", "authenticate", "read_revocations", "read_audit", "watch", "read_state", "list_keys", "rotate_keys", "heartbeat_task", "narrow_task", "impose_override", "lift_override", "list_overrides", "list_approvals", "get_approval", "approve", "deny", "withdraw_approval", "read_approvals", "refused", "exchanged", "task", "ended", "key_set", "checkpoint", "recorded", "authenticated", "revocation_page", "audit_page", "changed", "state", "keys", "keys_changed", "continued", "overridden", "overrides", "approvals", "approval", "answered", "approval_page"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["exchange", "begin_task", "end_task", "revoke", "lift", "read_key_set", "read_checkpoint", "refuse", "authenticate", "read_revocations", "read_audit", "watch", "read_state", "list_keys", "rotate_keys", "heartbeat_task", "narrow_task", "impose_override", "lift_override", "list_overrides", "list_approvals", "get_approval", "approve", "deny", "withdraw_approval", "read_approvals", "redeem", "refused", "exchanged", "task", "ended", "key_set", "checkpoint", "recorded", "authenticated", "revocation_page", "audit_page", "changed", "state", "keys", "keys_changed", "continued", "overridden", "overrides", "approvals", "approval", "answered", "approval_page", "redeemed"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -1217,6 +1229,42 @@ class LiftOverrideCall(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LiftOverrideCall: _TypeAlias = LiftOverrideCall  # noqa: Y015
+
+@_typing.final
+class RedeemCall(_message.Message):
+    """A credential to spend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    CALL_DIGEST_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    credential: _builtins.str
+    """Its id, cred_…."""
+    call_digest: _builtins.str
+    """Digest of the call that it is spent on; personal."""
+    key: _builtins.str
+    """Of this attempt at the call."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        credential: _builtins.str = ...,
+        call_digest: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_digest", b"call_digest", "context", b"context", "credential", b"credential", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedeemCall: _TypeAlias = RedeemCall  # noqa: Y015
 
 @_typing.final
 class RotateKeysCall(_message.Message):
@@ -2367,6 +2415,32 @@ class ApprovalPage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ApprovalPage: _TypeAlias = ApprovalPage  # noqa: Y015
+
+@_typing.final
+class Redeemed(_message.Message):
+    """A credential that was spent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Position of the event."""
+    at_us: _builtins.int
+    """When."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Redeemed: _TypeAlias = Redeemed  # noqa: Y015
 
 @_typing.final
 class KeySet(_message.Message):

@@ -22,6 +22,10 @@ def forget_expired(connection: sqlite3.Connection, now: datetime) -> int:
         f" (SELECT value, number FROM granted, json_each(policies) WHERE number IN {_EXPIRED})",
         bounds,
     )
+    connection.execute(
+        f"DELETE FROM redemption WHERE credential IN (SELECT credential FROM granted WHERE number IN {_EXPIRED})",
+        bounds,
+    )
     gone = connection.execute(f"DELETE FROM granted WHERE number IN {_EXPIRED}", bounds).rowcount
     connection.execute(
         "DELETE FROM revoked WHERE rowid IN (SELECT rowid FROM revoked WHERE expires_at <= ? LIMIT ?)",

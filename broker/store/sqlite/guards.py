@@ -10,14 +10,16 @@ from broker.errors import Reason
 from broker.store.interface import (
     ActivePolicy,
     Guard,
+    NotOver,
     NotRevoked,
     OverrideInForce,
     RequestUnused,
     RevocationInForce,
     TaskAlive,
     TaskOpen,
+    Unspent,
 )
-from broker.store.sqlite import overrides
+from broker.store.sqlite import overrides, redemptions
 from broker.store.sqlite.rows import from_rule, to_time
 from broker.task import why_over
 
@@ -63,6 +65,10 @@ def _refusal(connection: sqlite3.Connection, guard: Guard) -> Reason | None:  # 
             return _lifted(connection, guard)
         case OverrideInForce():
             return overrides.gone(connection, guard.override_id)
+        case NotOver():
+            return redemptions.over(connection, guard.credential_id, guard.now)
+        case Unspent():
+            return redemptions.spent(connection, guard.credential_id)
         case ActivePolicy():
             (active,) = connection.execute("SELECT policy FROM log").fetchone()
             return None if active == guard.digest else Reason.POLICY_UNAVAILABLE

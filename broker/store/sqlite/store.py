@@ -29,9 +29,10 @@ from broker.store.interface import (
     StoredEvent,
     StoredKey,
     StoredKeyRequest,
+    StoredRedemption,
     StoreUnavailable,
 )
-from broker.store.sqlite import log, overrides, reads, rows, tasks, writes
+from broker.store.sqlite import log, overrides, reads, redemptions, rows, tasks, writes
 from broker.store.sqlite.forget import forget_expired
 from broker.store.sqlite.guards import first_in_force, first_refusal
 from broker.store.sqlite.schema import Migration, shipped
@@ -181,6 +182,10 @@ class SqliteStore:
         """Return the grant that was given under a request id."""
         query = f"SELECT {rows.GRANT} FROM granted WHERE agent = ? AND request_id = ? AND request_id <> ''"
         return self._one(rows.to_grant, query, agent, request_id)
+
+    def redemption(self, credential_id: str) -> StoredRedemption | None:
+        """Return how a credential that is still remembered was spent; None when it was not."""
+        return self._ask(redemptions.find, credential_id)
 
     def revocation(self, revocation_id: str) -> Revocation | None:
         """Return a revocation in force."""

@@ -13,6 +13,7 @@ from broker.store.interface import (
     AddGrant,
     AddKeyRequest,
     AddOverride,
+    AddRedemption,
     AddRevocation,
     AddTask,
     EndCredentials,
@@ -25,7 +26,7 @@ from broker.store.interface import (
     RevokedCredential,
     Write,
 )
-from broker.store.sqlite import overrides, tasks
+from broker.store.sqlite import overrides, redemptions, tasks
 from broker.store.sqlite.rows import (
     GRANT,
     KEY,
@@ -94,6 +95,8 @@ def apply(connection: sqlite3.Connection, writes: Sequence[Write], position: int
                 for credential in write.credentials:
                     rule = Rule(kind=RuleKind.CREDENTIAL, name=credential)
                     revoked += _expand(connection, rule, write.at, position)
+            case AddRedemption():
+                redemptions.add(connection, write, position)
             case AddKeyRequest(request=asked):
                 connection.execute(
                     f"INSERT INTO key_request (position, {KEY_REQUEST}) VALUES (?, ?, ?, ?, ?, ?)",

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -26,9 +26,9 @@ def echo(calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
 
 @asynccontextmanager
 async def working(
-    exchange: Callable[[Sequence[ExchangeCall]], Sequence[ExchangeAnswer]] = echo, chores: Sequence[Chore] = ()
+    chores: Sequence[Chore] = (),
 ) -> AsyncIterator[Worker]:
-    worker = Worker(exchange=exchange, chores=chores, after=lambda: None)
+    worker = Worker(chores=chores, after=lambda: None)
     worker.start()
     try:
         yield worker
@@ -46,10 +46,10 @@ async def test_what_waits_while_one_group_runs_is_the_next_group() -> None:
         go.wait(10)
         return echo(calls)
 
-    async with working(slow) as worker:
-        first = asyncio.create_task(worker.exchange([call("first")]))
+    async with working() as worker:
+        first = asyncio.create_task(worker.together(slow, [call("first")]))
         await asyncio.to_thread(entered.wait, 10)
-        rest = [asyncio.create_task(worker.exchange([call(str(number))])) for number in range(50)]
+        rest = [asyncio.create_task(worker.together(slow, [call(str(number))])) for number in range(50)]
         await asyncio.sleep(0)
         go.set()
         answers = await asyncio.gather(first, *rest)
@@ -76,12 +76,12 @@ async def test_a_problem_is_an_answer_and_the_worker_goes_on(problem: Exception,
             raise troubles.pop()
         return echo(calls)
 
-    async with working(troubled) as worker:
-        (answer,) = await worker.exchange([call("x")])
+    async with working() as worker:
+        (answer,) = await worker.together(troubled, [call("x")])
         assert isinstance(answer, Refusal)
         assert answer.reason is reason
         assert "a defect" not in answer.detail
-        (again,) = await worker.exchange([call("y")])
+        (again,) = await worker.together(troubled, [call("y")])
         assert isinstance(again, Refusal)
         assert again.detail == "y"
 
@@ -108,9 +108,9 @@ async def test_too_much_waiting_is_refused_at_once() -> None:
     async with working() as worker:
         blocking = asyncio.create_task(worker.run(block))
         await asyncio.to_thread(entered.wait, 10)
-        waiting = [asyncio.create_task(worker.exchange([call(str(number))])) for number in range(MAX_WAITING)]
+        waiting = [asyncio.create_task(worker.together(echo, [call(str(number))])) for number in range(MAX_WAITING)]
         await asyncio.sleep(0)
-        (answer,) = await worker.exchange([call("one too many")])
+        (answer,) = await worker.together(echo, [call("one too many")])
         assert isinstance(answer, Refusal)
         assert answer.reason is Reason.LIMIT_BUSY
         with pytest.raises(Refusal):
@@ -152,11 +152,11 @@ async def test_what_is_urgent_is_done_before_whatever_waits_and_however_much_tha
         done.append(f"{len(calls)} exchanges")
         return echo(calls)
 
-    async with working(noted) as worker:
+    async with working() as worker:
         blocking = asyncio.create_task(worker.run(block))
         await asyncio.to_thread(entered.wait, 10)
         jobs = [asyncio.create_task(worker.run(lambda: done.append("job"))) for _ in range(2)]
-        waiting = [asyncio.create_task(worker.exchange([call(str(number))])) for number in range(MAX_WAITING)]
+        waiting = [asyncio.create_task(worker.together(noted, [call(str(number))])) for number in range(MAX_WAITING)]
         await asyncio.sleep(0)
         with pytest.raises(Refusal):  # the control: there is no room
             await worker.run(lambda: 7)
@@ -213,13 +213,13 @@ async def test_readers_are_told_of_what_was_urgent_before_the_group_that_waited(
         seen.append("group")
         return echo(calls)
 
-    worker = Worker(exchange=noted, chores=(), after=lambda: seen.append("told"))
+    worker = Worker(chores=(), after=lambda: seen.append("told"))
     worker.start()
     try:
         blocking = asyncio.create_task(worker.run(block))
         await asyncio.to_thread(entered.wait, 10)
         seen.clear()
-        waiting = asyncio.create_task(worker.exchange([call("waits")]))
+        waiting = asyncio.create_task(worker.together(noted, [call("waits")]))
         urgent = asyncio.create_task(worker.run_first(lambda: seen.append("urgent")))
         await asyncio.sleep(0)
         go.set()

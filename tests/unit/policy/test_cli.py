@@ -37,7 +37,7 @@ def test_check_of_a_good_bundle() -> None:
     status, text = run("check", "--json", str(DIRECTORY))
     answer = json.loads(text)
     assert (status, answer["ok"], answer["digest"]) == (0, True, compiled().digest)
-    assert answer["counts"]["policies"] == 29
+    assert answer["counts"]["policies"] == len(compiled().policy_ids)
 
 
 @pytest.mark.parametrize("command", ["check", "test"])

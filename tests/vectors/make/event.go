@@ -41,7 +41,7 @@ type sealed struct {
 }
 
 // personal lists the members that stand behind a commitment.
-const personal = " parameters on_behalf_of intent_digest source text detail conversation problem person asked "
+const personal = " parameters on_behalf_of intent_digest source text detail conversation problem person asked call_digest "
 
 // flat returns the members by name in the order in which salts are drawn; empty ones are left out.
 func (e event) flat() []field {
@@ -255,6 +255,15 @@ func laterEvents() []event {
 			{"at", at(28)}, {"caller", from}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID},
 			{"agent", agent}, {"cause", "cancelled"}, {"revoked", 0}, {"status_indexes", indexes{}},
 			{"text", "the customer hung up"}}},
+		{"credential-redeemed", "credential.redeemed", []field{
+			{"at", at(29)}, {"caller", caller{audience, "x509", "ipv4:192.0.2.8:40113", requestID, ""}},
+			{"decided", decision{decisionID, []string{"services-redeem"}, digest([]byte("a bundle"))}},
+			{"tenant", "retail"}, {"task", taskID}, {"transaction", txnID}, {"credential", credential}, {"agent", agent},
+			{"call_digest", digest([]byte("a call"))}}},
+		{"request-refused-of-a-redemption", "request.refused", []field{
+			{"at", at(30)}, {"caller", caller{audience, "x509", "ipv4:192.0.2.8:40113", requestID, ""}},
+			{"operation", "redeem"}, {"reason", "CREDENTIAL_SPENT"}, {"detail", ""}, {"decided", nil},
+			{"tenant", "retail"}, {"task", taskID}, {"credential", credential}, {"agent", agent}}},
 	}
 }
 

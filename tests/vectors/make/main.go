@@ -68,6 +68,7 @@ func main() {
 		name    string
 		content pairs
 	}{
+		{"call", callVectors()},
 		{"checkpoint", checkpointVectors()},
 		{"credential", credentialVectors()},
 		{"cursor", cursorVectors()},
