@@ -56,6 +56,10 @@ class Reason(Enum):
     SVID_CHAIN_INVALID = _identity("The chain does not lead to the bundle of the ID's own trust domain.")
     SVID_EXPIRED = _identity("The SVID has expired; fetch the current one and reconnect.")
     SVID_NOT_YET_VALID = _identity("The SVID is not valid yet; check the clocks.")
+    IDENTITY_TOKEN_REFUSED = _identity(
+        "The identity token does not count; the detail says which check it failed. Get a new ID token, and compare "
+        "[[oidc]] with its issuer."
+    )
     # what was asked
     REQUEST_MALFORMED = _invalid("The message does not decode as this RPC's request; check the proto version.")
     REQUEST_INVALID = _invalid("A field breaks its rule in the proto; the metadata names the field.")
@@ -73,6 +77,11 @@ class Reason(Enum):
     # what policy says
     PRINCIPAL_UNKNOWN = _denied(
         "This SPIFFE ID is not in the policy bundle; add it under agents, services or operators."
+    )
+    PERSON_UNKNOWN = _denied(
+        "A person has to say this, and nobody in the bundle is who came: add a [[person]] with this identity, or send "
+        "the person's identity token.",
+        "I cannot decide this; a person has to.",
     )
     AGENT_WITHOUT_OWNER = _denied("Name a business owner and a security owner for this agent in the bundle.")
     ACTION_UNKNOWN = _denied("The bundle's schema does not declare this action.")
@@ -217,6 +226,9 @@ class Reason(Enum):
     POLICY_UNAVAILABLE = _unavailable("No policy bundle is active; run `broker policy check` on the policy directory.")
     REDEMPTION_UNAVAILABLE = _unavailable(
         "The service could not redeem the single-use credential at the broker, and did nothing; exchange again."
+    )
+    IDENTITY_UNAVAILABLE = _unavailable(
+        "The keys of the identity token's issuer cannot be fetched, or are too old; `broker doctor` looks at them."
     )
     SIGNING_UNAVAILABLE = _unavailable("No signing key is active; check [keys] dir.")
     ISSUER_UNAVAILABLE = _unavailable("The issuer does not answer; ask again with the same request_id.")

@@ -6,7 +6,6 @@ type, keys from the broker's key set only.
 """
 
 import re
-from binascii import a2b_base64
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from broker.credential.claims import VerifiedToken, from_claims
 from broker.credential.mint import ALGORITHM, TYPE, is_low
-from broker.credential.strict import parse_object
+from broker.credential.strict import decode_segment, parse_object
 from broker.errors import Reason, Refusal
 
 MAX_TOKEN_LENGTH: Final = 16 * 1024
@@ -28,10 +27,6 @@ LEEWAY: Final = timedelta(seconds=5)
 _KID: Final = re.compile("[A-Za-z0-9_-]{43}")
 _PARTS: Final = 3
 _SIGNATURE_LENGTH: Final = 64
-_BASE64URL: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-# To the alphabet that binascii reads; what base64url does not have becomes something that it does not read.
-_ALPHABET: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
-_LAST: Final = {1: b"", 2: _BASE64URL[::16], 3: _BASE64URL[::4]}
 _ES256: Final = ec.ECDSA(SHA256())
 
 
@@ -92,8 +87,8 @@ def _take_apart(token: str) -> tuple[str, bytes, bytes, dict[str, object]]:
     """Return kid, signing input, signature and claims of a token whose form is right."""
     try:
         header, payload, encoded_signature = _parts(token)
-        kid, claims = _kid(header), parse_object(_decode(payload))
-        signature = _decode(encoded_signature)
+        kid, claims = _kid(header), parse_object(decode_segment(payload))
+        signature = decode_segment(encoded_signature)
     except ValueError:  # its text could quote the token
         raise Refusal(Reason.TOKEN_MALFORMED) from None
     if len(signature) != _SIGNATURE_LENGTH:
@@ -110,18 +105,10 @@ def _parts(token: str) -> list[bytes]:
     return parts
 
 
-def _decode(segment: bytes) -> bytes:
-    """Decode unpadded base64url (RFC 7515 section 2), of which every content has exactly one form."""
-    beyond = len(segment) % 4
-    if beyond and segment[-1:] not in _LAST[beyond]:  # bits of the last character that no byte takes in
-        raise ValueError("not canonical base64url")
-    return a2b_base64(segment.translate(_ALPHABET) + b"=" * (-beyond % 4), strict_mode=True)
-
-
 @lru_cache(maxsize=64)  # a broker's tokens have as many headers as it has keys
 def _kid(segment: bytes) -> str:
     """Return the key id of a header that has exactly alg, kid and typ."""
-    header = parse_object(_decode(segment))
+    header = parse_object(decode_segment(segment))
     kid = header.get("kid")
     if header.keys() != {"alg", "kid", "typ"} or header["alg"] != ALGORITHM or header["typ"] != TYPE:
         raise ValueError("header")

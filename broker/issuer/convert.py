@@ -8,10 +8,12 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from broker.credential.token import Token
 from broker.errors import Held, Reason, Refusal
 from broker.intent import Resource
 from broker.issuer.port import Context
 from broker.issuer.v1 import port_pb2 as v1
+from broker.person.identity_token import MAX_TOKEN_LENGTH
 from broker.svid.principal import Evidence
 
 MAX_DETAIL: Final = 1024
@@ -145,6 +147,7 @@ def encode_context(context: Context) -> v1.Context:
         ),
         request=context.request,
         trace=context.trace,
+        identity_token=context.identity_token.reveal() if context.identity_token else "",
     )
 
 
@@ -172,7 +175,14 @@ def decode_context(message: v1.Context) -> Context:
         ),
         request=bounded(message.request, MAX_ID, "context.request"),
         trace=message.trace,
+        identity_token=_identity_token(message.identity_token),
     )
+
+
+def _identity_token(text: str) -> Token | None:
+    if not text:
+        return None
+    return Token(bounded(text, MAX_TOKEN_LENGTH, "context.identity_token"), credential_id="a person")
 
 
 def encode_resource(resource: Resource) -> v1.Resource:

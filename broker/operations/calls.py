@@ -11,7 +11,7 @@ from typing import TypeAlias
 from broker.audit.event import Opening
 from broker.boundary import Boundary
 from broker.credential.revocation import Rule
-from broker.credential.token import Credential
+from broker.credential.token import Credential, Token
 from broker.errors import Refusal
 from broker.intent import Intent
 from broker.svid.principal import Evidence
@@ -25,12 +25,14 @@ class Context:
         evidence: what the connection presented.
         request: the door's id of this call, req_….
         trace: W3C trace id, 32 hex digits, or empty.
+        identity_token: what came as `authorization: Bearer`, unverified; only where a person's word is taken.
 
     """
 
     evidence: Evidence
     request: str
     trace: str = ""
+    identity_token: Token | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

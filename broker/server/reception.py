@@ -7,7 +7,7 @@ with an exception's text and leave no event), the issuer is asked within a bound
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -20,7 +20,7 @@ from broker.issuer.port import Context, Issuer, RefusedCall
 from broker.server.convert import parse, validate
 from broker.server.limits import Limits
 from broker.server.observe import CallLog, Counters, trace_id
-from broker.server.peer import evidence_of
+from broker.server.peer import evidence_of, identity_token_of
 from broker.server.status import code_of, status_of
 
 # In quotes, because gRPC declares these generic to type checkers only.
@@ -35,10 +35,12 @@ OK: Final = grpc.StatusCode.OK.name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """One RPC: its path on the wire, and what the audit log calls it."""
+    """One RPC: its path on the wire, what the audit log calls it, and whether a person's word is taken in it."""
 
     path: str
     operation: str
+    # Where it is not, `authorization` is not even looked at: it could give nothing, and tools send it with every call.
+    takes_identity: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +248,7 @@ class Reception:
         refusal: Refusal | None = None
         outcome = OK
         try:
-            return await body(self._receive(method, rpc, request))
+            return await body(await self._receive(method, rpc, request))
         except Refusal as refused:
             refusal = refused
         except asyncio.CancelledError:
@@ -271,11 +273,18 @@ class Reception:
         await rpc.abort_with_status(rpc_status.to_status(status_of(refusal, request=request)))
         raise AssertionError  # abort_with_status never returns
 
-    def _receive(self, method: Method, rpc: ServicerContext, request: str) -> Call:
+    async def _receive(self, method: Method, rpc: ServicerContext, request: str) -> Call:
         evidence = evidence_of(rpc)
         self._counters.call_from(evidence.source)
         trace = trace_id(rpc.invocation_metadata() or ())
-        return Call(method=method, rpc=rpc, context=Context(evidence=evidence, request=request, trace=trace))
+        call = Call(method=method, rpc=rpc, context=Context(evidence=evidence, request=request, trace=trace))
+        if not method.takes_identity:
+            return call
+        try:
+            token = identity_token_of(rpc.invocation_metadata() or ())
+        except Refusal as refusal:
+            raise await self.recorded(call, refusal) from refusal
+        return replace(call, context=replace(call.context, identity_token=token))
 
 
 def service(name: str, handlers: Mapping[str, Handler]) -> grpc.GenericRpcHandler:

@@ -707,10 +707,13 @@ class Context(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
+    IDENTITY_TOKEN_FIELD_NUMBER: _builtins.int
     request: _builtins.str
     """The door's id of the call, req_…."""
     trace: _builtins.str
     """W3C trace id, 32 hex digits, or empty."""
+    identity_token: _builtins.str
+    """The identity token that came with a call in which a person's word is taken, unverified; else empty."""
     @_builtins.property
     def evidence(self) -> Global___Evidence:
         """What the connection presented."""
@@ -721,10 +724,11 @@ class Context(_message.Message):
         evidence: Global___Evidence | None = ...,
         request: _builtins.str = ...,
         trace: _builtins.str = ...,
+        identity_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "request", b"request", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "identity_token", b"identity_token", "request", b"request", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

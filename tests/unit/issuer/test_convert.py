@@ -5,21 +5,26 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 
+from broker.credential.token import Token
 from broker.errors import Reason, Refusal
 from broker.intent import Intent
 from broker.issuer.convert import (
     MAX_DETAIL,
     Malformed,
     bounded,
+    decode_context,
     decode_refusal,
+    encode_context,
     encode_refusal,
     from_microseconds,
     to_duration,
     to_microseconds,
 )
 from broker.issuer.convert_exchange import decode_exchange_call, encode_exchange_call
-from broker.issuer.port import ExchangeCall
+from broker.issuer.port import Context, ExchangeCall
 from broker.issuer.v1 import port_pb2 as v1
+from broker.person.identity_token import MAX_TOKEN_LENGTH
+from broker.svid.principal import Evidence
 from tests.issuer import nouns
 
 
@@ -82,3 +87,25 @@ def test_lifetime_absent_and_lifetime_zero_are_two_things() -> None:
 def test_secrets_are_marked_for_redaction(message: str, secret: str) -> None:
     field = v1.DESCRIPTOR.message_types_by_name[message].fields_by_name[secret]
     assert field.GetOptions().debug_redact
+
+
+def context(token: str) -> Context:
+    evidence = Evidence(leaf=b"leaf", chain=b"", tls_version="TLSv1.3", session_reused=False, source="here")
+    return Context(evidence=evidence, request="req_1", identity_token=Token(token, credential_id="a person"))
+
+
+def test_an_identity_token_crosses_whole_and_unseen() -> None:
+    sent = context("the.secret.token")
+    message = encode_context(sent)
+    found = decode_context(message)
+    assert found.identity_token is not None
+    assert found.identity_token.reveal() == "the.secret.token"
+    assert "secret" not in f"{sent!r} {found!r}"
+    message.identity_token = ""
+    assert decode_context(message).identity_token is None
+
+
+def test_an_identity_token_is_bounded() -> None:
+    decode_context(encode_context(context("x" * MAX_TOKEN_LENGTH)))
+    with pytest.raises(Malformed):
+        decode_context(encode_context(context("x" * (MAX_TOKEN_LENGTH + 1))))

@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 
-from broker.server.peer import evidence_of
+import pytest
+
+from broker.errors import Reason, Refusal
+from broker.person.identity_token import MAX_TOKEN_LENGTH
+from broker.server.peer import evidence_of, identity_token_of
 
 
 class Connection:
@@ -53,3 +57,38 @@ def test_an_overlong_chain_is_not_passed_on() -> None:
     assert b"CERTIFICATE" not in evidence.leaf
     assert evidence.leaf  # malformed, and not absent
     assert len(evidence.leaf) + len(evidence.chain) < 100
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
+def test_an_identity_token_is_taken_up_and_not_shown(scheme: str) -> None:
+    token = identity_token_of([("traceparent", "x"), ("authorization", scheme + "a.b-_.c")])
+    assert token is not None
+    assert token.reveal() == "a.b-_.c"
+    assert "a.b" not in f"{token} {token!r}"
+    assert identity_token_of([("traceparent", "x"), ("authorization-x", "Bearer a")]) is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["Basic YTpi"],
+        ["Bearer"],
+        ["Bearer "],
+        ["a.b.c"],
+        ["Bearer a b"],
+        ["Bearer a.b.c "],
+        [" Bearer a.b.c"],
+        ["Bearer a.b.c\n"],
+        ["Bearer \u00e9"],
+        ["DPoP a.b.c"],
+        ["Bearer a", "Bearer a"],
+        ["Bearer a", "Bearer b"],
+        [b"Bearer a"],
+        ["Bearer " + "a" * (MAX_TOKEN_LENGTH + 1)],
+        [""],
+    ],
+)
+def test_what_is_not_one_bearer_token_is_refused(values: list[str | bytes]) -> None:
+    with pytest.raises(Refusal) as refused:
+        identity_token_of([("authorization", value) for value in values])
+    assert refused.value.reason is Reason.IDENTITY_TOKEN_REFUSED

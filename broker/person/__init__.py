@@ -1,0 +1,1 @@
+"""Who stands behind a call: a person, by the word of an OpenID Connect issuer."""
