@@ -4,7 +4,7 @@
     └── reason: Reason ── category: Category
         ├── UNAUTHENTICATED   who asks could not be established            TLS_*, SVID_*
         ├── INVALID           the request cannot be understood             REQUEST_*, INTENT_*
-        ├── DENIED            understood, and not allowed                  POLICY_*, AGENT_*, TENANT_*, *_REVOKED, ...
+        ├── DENIED            understood, and not allowed                  POLICY_*, AGENT_*, LIMIT_REACHED, ...
         ├── UNMET             allowed only after something else happens    STEP_UP_REQUIRED, TASK_*, KEY_*
         ├── UNKNOWN           names something that does not exist          *_UNKNOWN
         ├── CONFLICT          a name that is already used for another      REQUEST_ID_REUSED
@@ -113,6 +113,22 @@ class Reason(Enum):
         "This is outside what I am working on, so I left it alone.",
     )
     TASK_BOUNDARY_WIDER = _denied("A task is narrower than its type, and only ever becomes narrower; ask for less.")
+    LIMIT_REACHED = _denied(
+        "A @limit of the policy that the detail names is used up, or would be: ask for less, or wait until the task, "
+        "conversation or day that it counts for is another; `broker policy explain` shows the limits.",
+        "I have reached the limit of what I may do of this. A colleague has to help from here.",
+    )
+    LIMIT_AMOUNT_REFUSED = _denied(
+        "A @limit adds up a parameter that is missing here, or no integer of at least 0; the detail names it."
+    )
+    DUTY_SEPARATED = _denied(
+        "The bundle keeps this action apart from another one that was granted in this task; another task has to do it.",
+        "After what I have done here, this is for somebody else to do.",
+    )
+    SEQUENCE_REFUSED = _denied(
+        "With what was granted before, this would complete a sequence that the bundle refuses; the detail names it.",
+        "Together with what I did before, this goes too far, so I left it alone. A colleague can help.",
+    )
     CREDENTIAL_REVOKED = _denied("The credential was revoked; ask again.", "My permission for this was taken back.")
     CREDENTIAL_SPENT = _denied(
         "The credential is good for one act and was spent on it; for another, exchange again.",
@@ -169,6 +185,10 @@ class Reason(Enum):
     TASK_BOUNDARY_CHANGED = _unmet(
         "What I am working on has just been narrowed; I will look again.",
         "The task was narrowed while this was decided; ask again.",
+    )
+    SEQUENCE_CHANGED = _unmet(
+        "What I am doing has just moved on; I will look again.",
+        "Another grant came in between while this was decided; ask again.",
     )
     LIFETIME_EXHAUSTED = _unmet(
         "My identity is about to be renewed; I will try again.",

@@ -49,7 +49,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialGranted:
-    """A credential was given; its token left the broker only after this was durable."""
+    """A credential was given; its token left the broker only after this was durable.
+
+    `charged` names the limits that it counts under, each by its policy and per what it adds up.
+    """
 
     TYPE: ClassVar = "credential.granted"
     at: datetime
@@ -65,6 +68,7 @@ class CredentialGranted:
     audience: str
     status_index: int
     expires_at: datetime
+    charged: tuple[Mapping[str, Json], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

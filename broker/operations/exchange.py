@@ -16,11 +16,12 @@ from broker.credential.token import Credential
 from broker.errors import Reason, Refusal
 from broker.operations.attempt import ActivePolicy, Clock, NewId, tenant_of
 from broker.operations.calls import ExchangeAnswer, ExchangeCall
+from broker.operations.charging import history_of
 from broker.operations.gate import Gate
 from broker.operations.record import Recorder, commit
 from broker.operations.status_indexes import StatusIndexes
 from broker.operations.walk import walk
-from broker.operations.work import Work, added, granting, guards_of, refusing, reissuing
+from broker.operations.work import Work, granting, guards_of, refusing, reissuing, writes_of
 from broker.policy.decide import decide
 from broker.policy.decision import Deny, Hold, Permit, Question
 from broker.store.interface import Answer, Committed, Item, StoreUnavailable
@@ -127,6 +128,7 @@ class Exchange:
             tenant=work.task.tenant if work.task else "",
             task_type=work.task.type if work.task else "",
             boundary=work.task.boundary if work.task else Boundary(),
+            history=history_of(self.recorder.store, policy, work.task, work.intent.action),
         )
         decision = decide(policy, question)
         decided = Decided(id=self.new_id("dec"), policies=decision.policy_ids, bundle=decision.bundle_digest)
@@ -175,9 +177,9 @@ class Exchange:
         granted = self.recorder.entry(reissuing(work) if work.reissued else granting(work))
         return Item(
             guards=tuple(guards_of(work)),
-            writes=() if work.reissued else (added(work, work.credential),),
+            writes=tuple(writes_of(work)),
             accepted=lambda _: granted,
-            refused=lambda reason: self._refused(work, Refusal(reason)),
+            refused=lambda refusal: self._refused(work, refusal),
         )
 
     def _refused(self, work: Work, refusal: Refusal) -> Entry | None:
@@ -204,10 +206,12 @@ def _answer(work: Work, committed: Answer) -> ExchangeAnswer:
         return work.refusal
     if isinstance(committed, Committed) and work.credential is not None:
         return work.credential
-    reason = Reason.INTERNAL if isinstance(committed, Committed) else committed.reason
+    if isinstance(committed, Committed):
+        return Refusal(Reason.INTERNAL)
     decided = work.decided
     return Refusal(
-        reason,
+        committed.reason,
+        committed.detail,
         policy_ids=decided.policies if decided else (),
         decision_id=decided.id if decided else "",
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from broker.audit.event import PolicyActivated, PolicyRejected
 from broker.errors import Reason, Refusal
 from broker.operations.attempt import Clock
+from broker.operations.charging import standing_of
 from broker.operations.record import Recorder, commit
 from broker.operations.stoppers import stoppers_of
 from broker.policy.bundle import CompiledPolicy
@@ -59,7 +60,7 @@ class ActiveBundle:
         if found is None or found.digest == self.digest:
             return False
         entry = self.recorder.entry(PolicyActivated(at=self.clock(), bundle=found.digest))
-        activation = ActivatePolicy(digest=found.digest, stoppers=stoppers_of(found))
+        activation = ActivatePolicy(digest=found.digest, stoppers=stoppers_of(found), standing=standing_of(found))
         item = Item(writes=(activation,), accepted=lambda _: entry)
         commit(self.recorder.store, [item])
         self._active = found

@@ -120,7 +120,7 @@ class Redeem:
             return Item(accepted=(lambda _: refused) if refused else None)
         guards = self._guards(visit, decided, grant)
         if work.earlier is not None:
-            return Item(guards=guards, refused=lambda reason: self._refused(work, reason))
+            return Item(guards=guards, refused=lambda refusal: self._refused(work, refusal))
         spend = AddRedemption(
             credential_id=grant.credential_id, key=work.call.key, call_digest=work.call.call_digest, at=visit.now
         )
@@ -129,7 +129,7 @@ class Redeem:
             guards=(*guards, Unspent(credential_id=grant.credential_id)),
             writes=(spend,),
             accepted=lambda _: redeemed,
-            refused=lambda reason: self._refused(work, reason),
+            refused=lambda refusal: self._refused(work, refusal),
         )
 
     def _guards(self, visit: Visit, decided: Decided, grant: Grant) -> tuple[Guard, ...]:
@@ -150,8 +150,8 @@ class Redeem:
             live += (TaskAlive(task=grant.task, agent=grant.agent, now=visit.now),)
         return (*live, NotOver(credential_id=grant.credential_id, now=visit.now), ActivePolicy(digest=decided.bundle))
 
-    def _refused(self, work: _Work, reason: Reason) -> Entry | None:
-        return self.attempt.recorder.refusal(self._refusing(work, Refusal(reason)))
+    def _refused(self, work: _Work, refusal: Refusal) -> Entry | None:
+        return self.attempt.recorder.refusal(self._refusing(work, refusal))
 
     def _refusing(self, work: _Work, refusal: Refusal) -> RequestRefused:
         visit, grant = work.visit, work.grant

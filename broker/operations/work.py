@@ -9,10 +9,11 @@ from broker.credential.token import Credential
 from broker.errors import Refusal
 from broker.intent import Intent
 from broker.operations.calls import ExchangeCall
+from broker.operations.charging import charged_of, guards_of_terms, writes_of_terms
 from broker.operations.judged import declared_of
 from broker.operations.record import caller_of
 from broker.policy.decision import Permit
-from broker.store.interface import ActivePolicy, AddGrant, Guard, NotRevoked, RequestUnused, TaskAlive, Unspent
+from broker.store.interface import ActivePolicy, AddGrant, Guard, NotRevoked, RequestUnused, TaskAlive, Unspent, Write
 from broker.svid.principal import Principal
 from broker.task import Task
 
@@ -78,7 +79,25 @@ def guards_of(work: Work) -> Sequence[Guard]:
         guards.append(Unspent(credential_id=grant.credential_id))
     if work.call.request_id and not work.reissued:
         guards.append(RequestUnused(agent=grant.agent, request_id=work.call.request_id))
+    if work.permit is not None:
+        guards += guards_of_terms(work.permit.terms, work.task, agent=grant.agent, now=work.now)
     return guards
+
+
+def writes_of(work: Work) -> Sequence[Write]:
+    """What is written of a grant; nothing of one that is given again."""
+    if work.credential is None or work.permit is None or work.reissued:
+        return ()
+    grant = work.credential.grant
+    beside = writes_of_terms(
+        work.permit.terms,
+        work.task,
+        agent=grant.agent,
+        credential=grant.credential_id,
+        action=work.intent.action,
+        now=work.now,
+    )
+    return (added(work, work.credential), *beside)
 
 
 def added(work: Work, credential: Credential) -> AddGrant:
@@ -111,6 +130,7 @@ def granting(work: Work) -> CredentialGranted:
         audience=grant.scope.audience,
         status_index=grant.status_index,
         expires_at=grant.expires_at,
+        charged=charged_of(work.permit.terms) if work.permit else (),
     )
 
 

@@ -52,6 +52,9 @@ def read_approver_group(table: Table) -> ApproverGroup:
 
 def check_approvers(register: "Register", rules: Iterable["Rule"], found: Findings) -> None:
     """Note every group that could never answer, and every path that leads nowhere or in a circle."""
+    for sequence in register.sequences.values():
+        if sequence.step_up is not None and (sentence := _unmeetable(register, sequence.step_up)):
+            found.add(_FILE, f"sequence {sequence.name}: {sentence}", line=sequence.line)
     for rule in rules:
         if rule.step_up is not None and (sentence := _unmeetable(register, rule.step_up)):
             found.add(rule.file, f"policy {rule.id}: {sentence}", line=rule.line)
@@ -67,7 +70,7 @@ def _unmeetable(register: "Register", required: StepUp) -> str:
     if members >= required.quorum:
         return ""
     return (
-        f"@step_up wants {required.quorum} of group {required.group!r}, which has {members} in entities.toml;"
+        f"its step_up wants {required.quorum} of group {required.group!r}, which has {members} in entities.toml;"
         " put a [[person]] into it, give an [[operator]] that role, or lower the quorum"
     )
 

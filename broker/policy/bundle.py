@@ -16,6 +16,7 @@ from broker.policy.checks import check_rule, check_sets, check_types
 from broker.policy.compiled import CompiledPolicy, agent_entity, probe_entities
 from broker.policy.entities import ENTITIES_FILE, Register, read_register
 from broker.policy.golden import GOLDEN_FILE, Case, check_cases, read_cases
+from broker.policy.limit_checks import check_history, check_limits
 from broker.policy.problem import BundleProblem, Findings, Problem
 from broker.policy.rules import Rule, policy_set, read_rules
 from broker.policy.schema import SCHEMA_FILE, Action, read_actions, read_schema
@@ -77,6 +78,8 @@ def read_bundle(files: Mapping[str, bytes]) -> Draft:
     check_sets(register, actions, found)
     check_task_types(register, actions, found)
     check_approvers(register, rules.values(), found)
+    check_limits(rules.values(), actions, schema, found)
+    check_history(register, actions, found)
     _check_entities(register, actions, schema, found)
     found.stop_if_any()
     return Draft(policy=_compiled(files, register, actions, rules, schema), cases=cases)

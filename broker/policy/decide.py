@@ -3,7 +3,7 @@
 The order is the order of the checks in `decide`; the first that fails is the answer (docs/policy-decision-model.md).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from broker.errors import Reason, Refusal
@@ -25,10 +25,13 @@ from broker.policy.decision import (
     denied,
 )
 from broker.policy.entities import Agent, ResourceSet, Service
+from broker.policy.history import check_task_of_watched, held_to
+from broker.policy.limit import charges_of
 from broker.policy.manage import decide_manage
 from broker.policy.resource_types import ResourceType
 from broker.policy.rules import Rule
 from broker.policy.schema import RESOURCE_SET, Action
+from broker.policy.step_up import StepUp
 from broker.policy.within import check_within
 from broker.scope import Scope
 
@@ -84,6 +87,7 @@ def decide(policy: CompiledPolicy, question: Question) -> Decision:
         _check_tenant(service, declared, tenant)
         # 4. within which piece of work
         _check_task(action, intent)
+        check_task_of_watched(policy.register, intent)
         check_within(policy, question, service, resource_type, tenant)
         # 5. what the policies say
         _check_parameters(intent)
@@ -95,13 +99,15 @@ def decide(policy: CompiledPolicy, question: Question) -> Decision:
             context=_context(question, levels),
         )
         rules = _permitting(policy, answer, action, levels)
-        # 6. on which terms: the tightest of all that permit
+        # 6. on which terms: the tightest of all that permit, and what was granted before
         terms = _terms(rules, intent, tenant, action)
+        apart_from, steps = held_to(policy.register, intent.action, question.history)
+        terms = replace(terms, apart_from=apart_from, steps=steps)
     except Refusal as refusal:
         return denied(refusal, policy.digest)
     policy_ids = tuple(rule.id for rule in rules)
-    # 7. what a person must approve waits for it: all that any of the policies requires
-    requirements = tuple(dict.fromkeys(rule.step_up for rule in rules if rule.step_up is not None))
+    # 7. what a person must approve waits for it: all that any of the policies requires, or a sequence
+    requirements = _requirements(rules, terms)
     if requirements or action.action_class is ActionClass.HIGH_IMPACT:
         return Hold(terms=terms, requirements=requirements, policy_ids=policy_ids, bundle_digest=policy.digest)
     return Permit(terms=terms, policy_ids=policy_ids, bundle_digest=policy.digest)
@@ -285,4 +291,10 @@ def _terms(rules: tuple[Rule, ...], intent: Intent, tenant: str, action: Action)
         tenant=tenant,
         action_class=action.action_class,
         use="once" if once else "many",
+        charges=charges_of((limit for rule in rules for limit in rule.totals), intent),
     )
+
+
+def _requirements(rules: tuple[Rule, ...], terms: Terms) -> tuple[StepUp, ...]:
+    stated = [rule.step_up for rule in rules] + [step.sequence.step_up for step in terms.steps if step.completes]
+    return tuple(dict.fromkeys(required for required in stated if required is not None))

@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 from broker.boundary import Boundary
 from broker.errors import Reason, Refusal
 from broker.intent import Intent
+from broker.policy.history import History, Step
+from broker.policy.limit import Charge
 from broker.policy.step_up import StepUp
 from broker.scope import Scope
 
@@ -32,6 +34,7 @@ class Question:
         tenant: tenant of the task, or empty for the agent's only one.
         task_type: type of the task; empty: the only one that fits.
         boundary: the task's own.
+        history: what was granted before in the task and its conversation, as far as the bundle asks for it.
 
     """
 
@@ -41,6 +44,7 @@ class Question:
     tenant: str = ""
     task_type: str = ""
     boundary: Boundary = field(default_factory=Boundary)
+    history: History = field(default_factory=History)
 
 
 class TargetKind(Enum):
@@ -84,13 +88,28 @@ class ManageQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """The intent, already narrowed: what a credential may cover, how long it may live and how often it may be used."""
+    """The intent, already narrowed: what a credential may cover and how long it may live.
+
+    Attributes:
+        scope: what it may cover.
+        max_lifetime: how long it may live.
+        tenant: whose it is.
+        action_class: of the action.
+        use: how often it may be used.
+        charges: what its grant adds up, under every limit of the policies that permit.
+        apart_from: actions of which none may be granted in the same task.
+        steps: its places in sequences.
+
+    """
 
     scope: Scope
     max_lifetime: timedelta
     tenant: str
     action_class: ActionClass
     use: Literal["many", "once"] = "many"
+    charges: tuple[Charge, ...] = ()
+    apart_from: frozenset[str] = frozenset()
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from broker.intent import Level
 from broker.policy.approver_groups import ApproverGroup, read_approver_group
+from broker.policy.history import SeparateDuties, WatchedSequence, read_duties, read_sequences
 from broker.policy.persons import Person, everybody, person_of, person_of_identity, read_person
 from broker.policy.problem import Findings
 from broker.policy.resource_types import ResourceType, read_resource_type
@@ -17,6 +18,8 @@ from broker.policy.table import Table, read_tables
 from broker.policy.task_types import TaskType, read_task_type
 
 ENTITIES_FILE: Final = "entities.toml"
+_PEOPLE: Final = ("tenant", "agent", "service", "operator", "person", "approver_group")
+_WORK: Final = ("set", "action", "task_type", "separate_duties", "sequence")
 _OWNER_BYTES: Final = 256
 
 
@@ -85,6 +88,8 @@ class Register:
     task_types: Mapping[str, TaskType]
     approver_groups: Mapping[str, ApproverGroup]
     persons: Mapping[str, Person]
+    duties: Mapping[str, SeparateDuties]
+    sequences: Mapping[str, WatchedSequence]
 
     @property
     def roles(self) -> frozenset[str]:
@@ -121,8 +126,7 @@ class _Reader:
 
     def __init__(self, content: bytes, found: Findings) -> None:
         self._found = found
-        kinds = ("tenant", "agent", "service", "set", "operator", "action", "task_type", "approver_group", "person")
-        self._tables = read_tables(content, file=ENTITIES_FILE, kinds=kinds, found=found)
+        self._tables = read_tables(content, file=ENTITIES_FILE, kinds=(*_PEOPLE, *_WORK), found=found)
         self._seen: set[str] = set()
         self._tenants = tuple(self._tenant(table) for table in self._tables["tenant"])
 
@@ -142,6 +146,8 @@ class _Reader:
             task_types={kind.name: kind for kind in map(self._task_type, self._tables["task_type"])},
             approver_groups={group.name: group for group in map(self._approver_group, self._tables["approver_group"])},
             persons={each.name: each for each in (self._person(t, operators) for t in self._tables["person"])},
+            duties=read_duties(self._tables["separate_duties"]),
+            sequences=read_sequences(self._tables["sequence"]),
         )
 
     def _once(self, table: Table, what: str, key: str) -> None:

@@ -126,6 +126,7 @@ def _as_permit(name: str, source: pst.Template) -> Rule:
         once=False,
         limits={},
         step_up=None,
+        totals=(),
         reason="",
         source=source,
     )

@@ -18,12 +18,13 @@ from broker.errors import Refusal
 from broker.intent import is_text, parse_parameters, require_name
 from broker.policy.durations import MAXIMUM as MAX_LIFETIME
 from broker.policy.durations import duration_from
+from broker.policy.limit import Limit, limits_from
 from broker.policy.problem import Findings
 from broker.policy.step_up import StepUp, step_up_from_json
 from broker.scope import Constraint, constraint_from_json
 
-ANNOTATIONS: Final = frozenset({"id", "max_lifetime", "once", "scope", "reason", "step_up"})
-TERMS: Final = frozenset({"max_lifetime", "once", "scope", "step_up"})
+ANNOTATIONS: Final = frozenset({"id", "limit", "max_lifetime", "once", "scope", "reason", "step_up"})
+TERMS: Final = frozenset({"limit", "max_lifetime", "once", "scope", "step_up"})
 MAX_REASON: Final = 200
 _INCOMPLETE: Final = "unexpected end of input"
 
@@ -43,6 +44,7 @@ class Rule:
         limits: from @scope.
         step_up: from @step_up; None when nobody has to approve.
         once: from @once: the credential is good for one act.
+        totals: from @limit: what its grants may add up to.
         reason: from @reason, or empty.
         source: as parsed.
 
@@ -58,6 +60,7 @@ class Rule:
     limits: Mapping[str, Constraint]
     step_up: StepUp | None
     once: bool
+    totals: tuple[Limit, ...]
     reason: str
     source: pst.Template
 
@@ -169,6 +172,7 @@ def _rule(file: str, text: str, template: pst.Template, found: Findings) -> Rule
         limits=_limits(notes["scope"], note) if "scope" in notes else {},
         step_up=_step_up(notes["step_up"], note) if "step_up" in notes else None,
         once="once" in notes and _is_once(notes["once"], note),
+        totals=_totals(policy_id, notes["limit"], note) if "limit" in notes else (),
         reason=_reason(notes["reason"], note) if "reason" in notes else "",
         source=template,
     )
@@ -232,6 +236,17 @@ def _is_once(text: str, note: Callable[[str], None]) -> bool:
     if text:
         note("@once takes no value; write @once, or leave it out")
     return True
+
+
+def _totals(policy_id: str, text: str, note: Callable[[str], None]) -> tuple[Limit, ...]:
+    """Read @limit: a JSON list of limits."""
+    try:
+        return limits_from(policy_id, text)
+    except Refusal as refusal:
+        note(f"@limit: {refusal.reason.meaning.next_step} (as for an intent's parameters)")
+    except ValueError as problem:
+        note(f"@limit: {problem}")
+    return ()
 
 
 def _reason(text: str, note: Callable[[str], None]) -> str:

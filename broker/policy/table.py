@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from broker.errors import Refusal
@@ -73,6 +73,13 @@ class Table:
         if text not in _LEVELS and text:
             self.problem(f"{key} must be one of {', '.join(_LEVELS)}")
         return _LEVELS.get(text, Level.HIGH)
+
+    def one_of(self, key: str, values: Collection[str]) -> str:
+        """Return one of these values; for anything else, which is a problem, the first of them."""
+        text = self.text(key)
+        if text not in values and text:
+            self.problem(f"{key} must be one of {', '.join(values)}")
+        return text if text in values else next(iter(values))
 
     def flag(self, key: str) -> bool:
         """Return a boolean; absent is false."""

@@ -40,6 +40,17 @@ from broker.store.items import (
     TaskOpen,
     Write,
 )
+from broker.store.limit_items import (
+    Charge,
+    Counter,
+    GiveBack,
+    Granted,
+    NoteGranted,
+    NotGranted,
+    Step,
+    StepsOpen,
+    WithinLimit,
+)
 from broker.store.override_items import AddOverride, LiftOverride, OverrideInForce
 from broker.store.redemption_items import AddRedemption, NotOver, StoredRedemption, Unspent
 from broker.store.task_items import EndCredentials, HearTask, HeldGrant, NarrowTask
@@ -55,10 +66,14 @@ __all__ = [
     "AddRevocation",
     "AddTask",
     "Answer",
+    "Charge",
     "Committed",
+    "Counter",
     "Effects",
     "EndCredentials",
     "EndTask",
+    "GiveBack",
+    "Granted",
     "Guard",
     "HearTask",
     "HeldGrant",
@@ -66,8 +81,10 @@ __all__ = [
     "LiftOverride",
     "LiftRevocation",
     "NarrowTask",
+    "NotGranted",
     "NotOver",
     "NotRevoked",
+    "NoteGranted",
     "OverrideInForce",
     "PutKey",
     "Rejected",
@@ -75,6 +92,8 @@ __all__ = [
     "RevocationInForce",
     "RevokedCredential",
     "RevokedRange",
+    "Step",
+    "StepsOpen",
     "Store",
     "StoreUnavailable",
     "StoredCheckpoint",
@@ -85,6 +104,7 @@ __all__ = [
     "TaskAlive",
     "TaskOpen",
     "Unspent",
+    "WithinLimit",
     "Write",
 ]
 
@@ -174,6 +194,9 @@ class Store(Protocol):
     def held(self, task_id: str, now: datetime, *, unless_under: str = "") -> Sequence[HeldGrant]:
         """Return the grants of a task whose credentials are live, without those that one bundle decided."""
 
+    def granted(self, task_id: str, subjects: Sequence[str]) -> Granted:
+        """Return what is remembered of a task's grants, and how far these subjects have come in sequences."""
+
     def grant(self, credential_id: str) -> Grant | None:
         """Return a grant that is still remembered."""
 
@@ -223,7 +246,7 @@ class Store(Protocol):
         """Return the newest checkpoint."""
 
     def forget_expired(self, now: datetime) -> int:
-        """Drop grants, request ids, rules and ended tasks that nothing can refer to any more; return how many grants.
+        """Drop what nothing can refer to any more: grants, rules, ended tasks, charges ...; return how many grants.
 
         One call drops a bounded number of each, so that no commit waits long: call again while the answer is not 0.
         """

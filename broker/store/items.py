@@ -8,8 +8,9 @@ from typing import TypeAlias
 from broker.audit.entry import Entry
 from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation
-from broker.errors import Reason
+from broker.errors import Reason, Refusal
 from broker.override import Stopper
+from broker.store.limit_items import Charge, GiveBack, NoteGranted, NotGranted, StepsOpen, WithinLimit
 from broker.store.override_items import AddOverride, LiftOverride, OverrideInForce
 from broker.store.redemption_items import AddRedemption, NotOver, Unspent
 from broker.store.task_items import EndCredentials, HearTask, NarrowTask
@@ -91,6 +92,9 @@ Guard: TypeAlias = (
     | OverrideInForce
     | NotOver
     | Unspent
+    | WithinLimit
+    | NotGranted
+    | StepsOpen
 )
 
 # --- writes -------------------------------------------------------------------------------------------------------
@@ -203,10 +207,14 @@ class AddKeyRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivatePolicy:
-    """Make a bundle the active one, and remember whom it lets stop things."""
+    """Make a bundle the active one, and remember whom it lets stop things.
+
+    `standing` are its limits by agent, each as policy, place and parameter: what was counted under others is forgotten.
+    """
 
     digest: str
     stoppers: tuple[Stopper, ...] = ()
+    standing: tuple[tuple[str, int, str], ...] = ()
 
 
 Write: TypeAlias = (
@@ -224,6 +232,9 @@ Write: TypeAlias = (
     | NarrowTask
     | EndCredentials
     | AddRedemption
+    | Charge
+    | GiveBack
+    | NoteGranted
 )
 
 # --- items and answers --------------------------------------------------------------------------------------------
@@ -248,7 +259,7 @@ class Item:
     """One thing to commit.
 
     Attributes:
-        guards: all must hold, in this order; the first that does not gives the reason.
+        guards: all must hold, in this order; the first that does not gives the refusal.
         writes: applied in order when they do.
         accepted: makes the event's entry from what the writes revoked. None: nothing to record.
         refused: makes the refusal's entry; None, or an answer of None: nothing to record (it is counted elsewhere).
@@ -260,7 +271,7 @@ class Item:
     guards: tuple[Guard, ...] = ()
     writes: tuple[Write, ...] = ()
     accepted: Callable[[Effects], Entry] | None = None
-    refused: Callable[[Reason], Entry | None] | None = None
+    refused: Callable[[Refusal], Entry | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,10 +284,11 @@ class Committed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A guard did not hold; nothing of the item was written but its refusal event."""
+    """A guard did not hold; nothing of the item was written but its refusal event. `detail` is as a Refusal's."""
 
     reason: Reason
     position: int | None
+    detail: str = ""
 
 
 Answer: TypeAlias = Committed | Rejected

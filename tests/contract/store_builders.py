@@ -9,7 +9,7 @@ from broker.audit.entry import Entry
 from broker.audit.event import Caller, RequestRefused, TaskEnded, seal
 from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation, Rule, RuleKind
-from broker.errors import Reason
+from broker.errors import Refusal
 from broker.intent import Resource
 from broker.scope import OneOf, Range, Scope
 from broker.store.interface import (
@@ -106,7 +106,7 @@ def granting(given: Grant, *, request_id: str = "", now: datetime = NOW) -> Item
         guards=tuple(guards),
         writes=(AddGrant(grant=given, request_id=request_id),),
         accepted=lambda _: entry(given.credential_id),
-        refused=lambda reason: entry(f"{given.credential_id} refused {reason.name}"),
+        refused=lambda refusal: entry(f"{given.credential_id} refused {refusal.reason.name}"),
     )
 
 
@@ -150,11 +150,11 @@ def noting(note: str) -> Item:
     return Item(accepted=lambda _: entry(note))
 
 
-def refusal_of(note: str) -> Callable[[Reason], Entry]:
+def refusal_of(note: str) -> Callable[[Refusal], Entry]:
     """What records a refusal."""
 
-    def refused(reason: Reason) -> Entry:
-        return entry(f"{note} refused {reason.name}")
+    def refused(refusal: Refusal) -> Entry:
+        return entry(f"{note} refused {refusal.reason.name}")
 
     return refused
 

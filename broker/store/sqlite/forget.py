@@ -5,6 +5,7 @@ import sqlite3
 from datetime import datetime, timedelta
 from typing import Final
 
+from broker.store.sqlite import limits
 from broker.store.sqlite.rows import from_time
 
 # Rows of each kind in one call: a few milliseconds, then the next group may commit.
@@ -32,11 +33,13 @@ def forget_expired(connection: sqlite3.Connection, now: datetime) -> int:
         bounds,
     )
     # A task that can still hold a live credential, or be asked for before its deadline, stays.
-    connection.execute(
+    tasks = connection.execute(
         "DELETE FROM task WHERE id IN (SELECT id FROM task WHERE ended_at IS NOT NULL AND deadline <= ?"
-        " AND NOT EXISTS (SELECT 1 FROM granted WHERE granted.task = task.id AND granted.task <> '') LIMIT ?)",
+        " AND NOT EXISTS (SELECT 1 FROM granted WHERE granted.task = task.id AND granted.task <> '') LIMIT ?)"
+        " RETURNING id",
         bounds,
-    )
+    ).fetchall()
+    limits.forget(connection, now, [task for (task,) in tasks], BATCH)
     asked_since = from_time(now - KEY_REQUESTS_KEPT)
     connection.execute(
         "DELETE FROM key_request WHERE (caller, request_id) IN"

@@ -6,20 +6,23 @@ from collections.abc import Iterable
 from typing import Final
 
 from broker.credential.revocation import Rule, RuleKind
-from broker.errors import Reason
+from broker.errors import Reason, Refusal
 from broker.store.interface import (
     ActivePolicy,
     Guard,
+    NotGranted,
     NotOver,
     NotRevoked,
     OverrideInForce,
     RequestUnused,
     RevocationInForce,
+    StepsOpen,
     TaskAlive,
     TaskOpen,
     Unspent,
+    WithinLimit,
 )
-from broker.store.sqlite import overrides, redemptions
+from broker.store.sqlite import limits, overrides, redemptions
 from broker.store.sqlite.rows import from_rule, to_time
 from broker.task import why_over
 
@@ -32,12 +35,12 @@ _REASONS: Final = {
 }
 
 
-def first_refusal(connection: sqlite3.Connection, guards: Iterable[Guard]) -> Reason | None:
-    """Return the reason of the first guard that does not hold; None when all do."""
+def first_refusal(connection: sqlite3.Connection, guards: Iterable[Guard]) -> Refusal | None:
+    """Return the refusal of the first guard that does not hold; None when all do."""
     for guard in guards:
-        reason = _refusal(connection, guard)
-        if reason is not None:
-            return reason
+        found = _refusal(connection, guard)
+        if found is not None:
+            return found if isinstance(found, Refusal) else Refusal(found)
     return None
 
 
@@ -51,7 +54,9 @@ def first_in_force(connection: sqlite3.Connection, rules: Iterable[Rule]) -> Rul
     return next((rule for text, rule in wanted.items() if text in found), None)
 
 
-def _refusal(connection: sqlite3.Connection, guard: Guard) -> Reason | None:  # noqa: PLR0911 - one for each guard
+def _refusal(  # noqa: PLR0911 - one for each guard
+    connection: sqlite3.Connection, guard: Guard
+) -> Reason | Refusal | None:
     match guard:
         case NotRevoked():
             return _revoked(connection, guard)
@@ -65,10 +70,10 @@ def _refusal(connection: sqlite3.Connection, guard: Guard) -> Reason | None:  # 
             return _lifted(connection, guard)
         case OverrideInForce():
             return overrides.gone(connection, guard.override_id)
-        case NotOver():
-            return redemptions.over(connection, guard.credential_id, guard.now)
-        case Unspent():
-            return redemptions.spent(connection, guard.credential_id)
+        case NotOver() | Unspent():
+            return redemptions.refusal(connection, guard)
+        case WithinLimit() | NotGranted() | StepsOpen():
+            return limits.refusal(connection, guard)
         case ActivePolicy():
             (active,) = connection.execute("SELECT policy FROM log").fetchone()
             return None if active == guard.digest else Reason.POLICY_UNAVAILABLE

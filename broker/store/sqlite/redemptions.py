@@ -4,20 +4,27 @@ import sqlite3
 from datetime import datetime
 
 from broker.errors import Reason
-from broker.store.redemption_items import AddRedemption, StoredRedemption
+from broker.store.redemption_items import AddRedemption, NotOver, StoredRedemption, Unspent
 from broker.store.sqlite.rows import from_time, to_time
 
 
-def over(connection: sqlite3.Connection, credential_id: str, now: datetime) -> Reason | None:
-    """Return why a credential no longer counts by itself; None when it does."""
+def refusal(connection: sqlite3.Connection, guard: NotOver | Unspent) -> Reason | None:
+    """Return why a credential cannot be spent; None when it can."""
+    match guard:
+        case NotOver():
+            return _over(connection, guard.credential_id, guard.now)
+        case Unspent():
+            return _spent(connection, guard.credential_id)
+
+
+def _over(connection: sqlite3.Connection, credential_id: str, now: datetime) -> Reason | None:
     row = connection.execute("SELECT expires_at FROM granted WHERE credential = ?", (credential_id,)).fetchone()
     if row is None:
         return Reason.CREDENTIAL_UNKNOWN
     return Reason.TOKEN_EXPIRED if row[0] <= from_time(now) else None
 
 
-def spent(connection: sqlite3.Connection, credential_id: str) -> Reason | None:
-    """Return CREDENTIAL_SPENT for a credential that was redeemed."""
+def _spent(connection: sqlite3.Connection, credential_id: str) -> Reason | None:
     found = connection.execute("SELECT 1 FROM redemption WHERE credential = ?", (credential_id,)).fetchone()
     return Reason.CREDENTIAL_SPENT if found else None
 

@@ -18,6 +18,8 @@ from broker.store.interface import (
     Committed,
     EndCredentials,
     EndTask,
+    GiveBack,
+    Granted,
     HeldGrant,
     Item,
     LiftOverride,
@@ -32,7 +34,7 @@ from broker.store.interface import (
     StoredRedemption,
     StoreUnavailable,
 )
-from broker.store.sqlite import log, overrides, reads, redemptions, rows, tasks, writes
+from broker.store.sqlite import limits, log, overrides, reads, redemptions, rows, tasks, writes
 from broker.store.sqlite.forget import forget_expired
 from broker.store.sqlite.guards import first_in_force, first_refusal
 from broker.store.sqlite.schema import Migration, shipped
@@ -40,7 +42,7 @@ from broker.store.sqlite.session import Session
 from broker.task import Task
 
 # What ends credentials, or changes which rules are in force.
-ENDING: Final = (AddOverride, AddRevocation, EndCredentials, EndTask, LiftOverride, LiftRevocation)
+ENDING: Final = (AddOverride, AddRevocation, EndCredentials, EndTask, GiveBack, LiftOverride, LiftRevocation)
 # Older checkpoints are thinned to one in each block of this many entries.
 CHECKPOINT_BLOCK: Final = 16
 
@@ -174,6 +176,10 @@ class SqliteStore:
         """Return the grants of a task whose credentials are live, without those that one bundle decided."""
         return self._ask(reads.held, task_id, now, unless_under=unless_under)
 
+    def granted(self, task_id: str, subjects: Sequence[str]) -> Granted:
+        """Return what is remembered of a task's grants, and how far these subjects have come in sequences."""
+        return self._ask(limits.granted, task_id, subjects)
+
     def grant(self, credential_id: str) -> Grant | None:
         """Return a grant that is still remembered."""
         return self._one(rows.to_grant, f"SELECT {rows.GRANT} FROM granted WHERE credential = ?", credential_id)
@@ -278,10 +284,11 @@ def _write_group(
     entries: list[Entry] = []
     for item in items:
         position = size + len(entries)
-        reason = first_refusal(connection, item.guards)
-        if reason is not None:
-            entry = item.refused(reason) if item.refused else None
-            answers.append(Rejected(reason=reason, position=None if entry is None else position))
+        refusal = first_refusal(connection, item.guards)
+        if refusal is not None:
+            entry = item.refused(refusal) if item.refused else None
+            at = None if entry is None else position
+            answers.append(Rejected(reason=refusal.reason, position=at, detail=refusal.detail))
         else:
             revoked = tuple(writes.apply(connection, item.writes, position))
             entry = item.accepted(revoked) if item.accepted else None

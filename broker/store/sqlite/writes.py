@@ -16,17 +16,20 @@ from broker.store.interface import (
     AddRedemption,
     AddRevocation,
     AddTask,
+    Charge,
     EndCredentials,
     EndTask,
+    GiveBack,
     HearTask,
     LiftOverride,
     LiftRevocation,
     NarrowTask,
+    NoteGranted,
     PutKey,
     RevokedCredential,
     Write,
 )
-from broker.store.sqlite import overrides, redemptions, tasks
+from broker.store.sqlite import limits, overrides, redemptions, tasks
 from broker.store.sqlite.rows import (
     GRANT,
     KEY,
@@ -97,6 +100,10 @@ def apply(connection: sqlite3.Connection, writes: Sequence[Write], position: int
                     revoked += _expand(connection, rule, write.at, position)
             case AddRedemption():
                 redemptions.add(connection, write, position)
+            case GiveBack(credential=credential):
+                limits.give_back(connection, credential)
+                rule = Rule(kind=RuleKind.CREDENTIAL, name=credential)
+                revoked += _expand(connection, rule, write.at, position)
             case AddKeyRequest(request=asked):
                 connection.execute(
                     f"INSERT INTO key_request (position, {KEY_REQUEST}) VALUES (?, ?, ?, ?, ?, ?)",
@@ -109,7 +116,16 @@ def apply(connection: sqlite3.Connection, writes: Sequence[Write], position: int
 
 def _put(
     connection: sqlite3.Connection,
-    write: AddGrant | AddTask | HearTask | NarrowTask | LiftRevocation | LiftOverride | PutKey | ActivatePolicy,
+    write: AddGrant
+    | AddTask
+    | Charge
+    | NoteGranted
+    | HearTask
+    | NarrowTask
+    | LiftRevocation
+    | LiftOverride
+    | PutKey
+    | ActivatePolicy,
 ) -> None:
     match write:
         case AddGrant():
@@ -127,6 +143,11 @@ def _put(
         case ActivatePolicy():
             connection.execute("UPDATE log SET policy = ?", (write.digest,))
             overrides.remember_stoppers(connection, write.stoppers)
+            limits.keep_standing(connection, write.standing)
+        case Charge():
+            limits.charge(connection, write)
+        case NoteGranted():
+            limits.note(connection, write)
 
 
 def _add_grant(connection: sqlite3.Connection, write: AddGrant) -> None:

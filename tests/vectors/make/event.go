@@ -206,9 +206,10 @@ func events() []event {
 
 // laterEvents are those that came after the vectors of the log were first made; that log stays as it is.
 func laterEvents() []event {
-	_, from := callers()
+	by, from := callers()
 	manage := decision{decisionID, []string{"security-rotates"}, digest([]byte("a bundle"))}
 	next := nextCheckpointKey()
+	permit := decision{decisionID, []string{"refund-small"}, digest([]byte("a bundle"))}
 	narrow := object{"actions": list{"order.refund"}, "resources": list{object{"type": "order", "id": "1234"}},
 		"limits": object{"order.refund": object{"amount": object{"max": 4200}}}}
 	return []event{
@@ -264,6 +265,12 @@ func laterEvents() []event {
 			{"at", at(30)}, {"caller", caller{audience, "x509", "ipv4:192.0.2.8:40113", requestID, ""}},
 			{"operation", "redeem"}, {"reason", "CREDENTIAL_SPENT"}, {"detail", ""}, {"decided", nil},
 			{"tenant", "retail"}, {"task", taskID}, {"credential", credential}, {"agent", agent}}},
+		{"credential-granted-under-limits", "credential.granted", []field{
+			{"at", at(29)}, {"caller", by}, {"intent", refund()}, {"intent_digest", digest([]byte(canonical(refund().members())))},
+			{"decided", permit}, {"tenant", "retail"}, {"task", taskID}, {"transaction", txnID},
+			{"credential", credential}, {"token_digest", digest([]byte("a token"))}, {"audience", audience},
+			{"status_index", 8}, {"expires_at", "2026-11-21T12:05:00.000000Z"},
+			{"charged", list{object{"policy": "refund-small", "per": "task"}, object{"policy": "refund-small", "per": "day"}}}}},
 	}
 }
 
