@@ -6,7 +6,7 @@ VENV := .venv/bin
 AGAINST ?= $(shell git describe --tags --abbrev=0 2>/dev/null || git rev-parse --quiet --verify HEAD~1 || echo HEAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo recording test test-containers bench lint format generate generate-check breaking requirements spire spire-up spire-down clean
+.PHONY: help setup demo recording test test-containers bench fuzz fuzz-full lint format generate generate-check breaking requirements spire spire-up spire-down clean
 .NOTPARALLEL:
 
 help: ## List these targets
@@ -29,6 +29,12 @@ test-containers: setup spire ## Run the tests on SPIRE in containers, where ther
 
 bench: setup ## Measure what an exchange costs, as ratios of sides measured in one run (under a minute)
 	@$(VENV)/python -m tests.bench $(BENCH_ARGS)
+
+fuzz: setup ## Fuzz every parser of strangers' bytes, 20 s each (FUZZ_ARGS=token: one of them)
+	@$(VENV)/python -m tests.fuzz $(FUZZ_ARGS)
+
+fuzz-full: setup ## Fuzz as long as said (SECONDS=600 each), keep what reaches new code, and add up the counts
+	@$(VENV)/python -m tests.fuzz --seconds $(or $(SECONDS),600) --record --keep $(FUZZ_ARGS)
 
 lint: setup ## Check style, types, proto files and import directions
 	@$(VENV)/ruff check

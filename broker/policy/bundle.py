@@ -14,6 +14,7 @@ from broker.intent import digest as digest_of
 from broker.policy.approver_groups import check_approvers
 from broker.policy.checks import check_rule, check_sets, check_types
 from broker.policy.compiled import CompiledPolicy, agent_entity, probe_entities
+from broker.policy.depth import check_depth
 from broker.policy.entities import ENTITIES_FILE, Register, read_register
 from broker.policy.golden import GOLDEN_FILE, Case, check_cases, read_cases
 from broker.policy.limit_checks import check_history, check_limits
@@ -62,6 +63,8 @@ def read_bundle(files: Mapping[str, bytes]) -> Draft:
     """
     found = Findings()
     _check_names(files, found)
+    check_depth(files, found)
+    found.stop_if_any()  # what is too large or too deep is not even parsed
     register = read_register(files.get(ENTITIES_FILE, b""), found)
     cases = read_cases(files[GOLDEN_FILE], found) if GOLDEN_FILE in files else ()
     rules = read_rules(files, found)

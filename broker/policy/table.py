@@ -154,6 +154,9 @@ def read_tables(content: bytes, *, file: str, kinds: Iterable[str], found: Findi
         place = _LINE.search(str(problem))
         found.add(file, f"is not TOML: {problem}", line=int(place[1]) if place else None)
         return tables
+    except RecursionError:
+        found.add(file, "nests too deeply; the file consists of tables of names and lists")
+        return tables
     for kind, value in document.items():
         array = _array(value)
         if kind not in tables or array is None:
