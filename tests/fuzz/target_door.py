@@ -1,11 +1,12 @@
 """Requests as bytes at every handler of the door: decoded, converted, sent over the port, refused or understood.
 
-The first byte chooses the RPC. The oracles: the wire format read by hand, and the port, which has to hear what the door
+The first two bytes choose the RPC. The oracles: the wire format read by hand, and the port, which has to hear what the door
 has understood. A defect (INTERNAL, or a traceback in the log) is a find.
 """
 
 import asyncio
 import atexit
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf import message_factory
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
@@ -30,17 +31,22 @@ from tests.fuzz.port import heard, heard_exchange, plain
 
 NOW: Final = datetime(2026, 11, 21, 12, tzinfo=UTC)
 METHODS: Final = sorted(methods(), key=lambda method: method.full_name)
-_KINDS: Final = [message_factory.GetMessageClass(method.input_type) for method in METHODS]
+_KINDS: Final = {method.name: message_factory.GetMessageClass(method.input_type) for method in METHODS}
 
 
 def _seed(method: str, **fields: Any) -> bytes:
-    (number,) = [place for place, each in enumerate(METHODS) if each.name == method]
-    return bytes([number]) + _KINDS[number](**fields).SerializeToString()
+    (kind,) = [_KINDS[each.name] for each in METHODS if each.name == method]
+    return _name(method) + kind(**fields).SerializeToString()
+
+
+def _name(method: str) -> bytes:
+    """What stands for a method: of its name, so that kept inputs keep their meaning when methods are added."""
+    return (zlib.crc32(method.encode()) & 0xFFFF).to_bytes(2, "big")
 
 
 _AGENT: Final = "spiffe://example.org/a"
 SEEDS: Final = (
-    *(bytes([number]) for number in range(len(METHODS))),
+    *(_name(method.name) for method in METHODS),
     _seed("Exchange", intent=request(parameters='{"amount": 1}', on_behalf_of="a customer").intent, request_id="r1"),
     _seed("Exchange", intent=request(task_id=NOBODYS_TASK, sensitivity=3, risk=1).intent),
     _seed("ExchangeStream", items=items(request(), request(parameters='{"a":[1,{"b":"c"}]}')).items),
@@ -159,7 +165,8 @@ _LOOP: Final = asyncio.new_event_loop()
 atexit.register(_LOOP.close)
 
 
-async def _handlers() -> list[Any]:
+async def _handlers() -> dict[bytes, tuple[MethodDescriptor, Any]]:
+    """Return what the door serves, by the bytes that stand for it."""
     server = _Server()
     ids = count()
     door = Door(
@@ -179,25 +186,28 @@ async def _handlers() -> list[Any]:
         await door._start_server()
     finally:
         grpc.aio.server = made
-    paths = [f"/{method.containing_service.full_name}/{method.name}" for method in METHODS]
-    return [
-        next(found for handler in server.handlers if (found := handler.service(_Details(path))))  # type: ignore[arg-type]  # has what is asked
-        for path in paths
-    ]
+    served = {}
+    for method in METHODS:
+        details = _Details(f"/{method.containing_service.full_name}/{method.name}")
+        found = [each for handler in server.handlers if (each := handler.service(details))]  # type: ignore[arg-type]  # has what is asked
+        served |= {_name(method.name): (method, handler) for handler in found}
+    return served
 
 
 _HANDLERS: Final = _LOOP.run_until_complete(_handlers())
+_NAMES: Final = sorted(_HANDLERS)
 
 
 def one(data: bytes) -> None:
     """Send one request."""
-    if not data:
+    if len(data) < len(_NAMES[0]):
         return
-    number, raw = data[0] % len(METHODS), data[1:]
-    _decoded(raw, _KINDS[number], METHODS[number].input_type)
-    reason = _LOOP.run_until_complete(_asked(_HANDLERS[number], raw))
+    method, handler = _HANDLERS.get(data[:2]) or _HANDLERS[_NAMES[data[0] % len(_NAMES)]]
+    raw = data[2:]
+    _decoded(raw, _KINDS[method.name], method.input_type)
+    reason = _LOOP.run_until_complete(_asked(handler, raw))
     assert reason != Reason.INTERNAL.name
-    assert reason or METHODS[number].name == "ExchangeStream", "served by an issuer that refuses everything"
+    assert reason or method.name == "ExchangeStream", "served by an issuer that refuses everything"
 
 
 def _decoded(raw: bytes, kind: type[Message], described: Descriptor) -> None:
