@@ -1,7 +1,7 @@
 """Requests as bytes at every handler of the door: decoded, converted, sent over the port, refused or understood.
 
-The first two bytes choose the RPC. The oracles: the wire format read by hand, and the port, which has to hear what the door
-has understood. A defect (INTERNAL, or a traceback in the log) is a find.
+The first two bytes choose the RPC. The oracles: the wire format read by hand, and the port, which has to hear what the
+door has understood. A defect (INTERNAL, or a traceback in the log) is a find.
 """
 
 import asyncio
@@ -186,7 +186,7 @@ async def _handlers() -> dict[bytes, tuple[MethodDescriptor, Any]]:
         await door._start_server()
     finally:
         grpc.aio.server = made
-    served = {}
+    served: dict[bytes, tuple[MethodDescriptor, Any]] = {}
     for method in METHODS:
         details = _Details(f"/{method.containing_service.full_name}/{method.name}")
         found = [each for handler in server.handlers if (each := handler.service(details))]  # type: ignore[arg-type]  # has what is asked
