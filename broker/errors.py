@@ -182,6 +182,11 @@ class Reason(Enum):
         "What I was working on was stopped, because I did not report on it.",
         "Three heartbeats in a row were missed, so the task is over; begin a new one.",
     )
+    TASK_SUSPENDED = _unmet(
+        "What I was working on is suspended until somebody has looked at it.",
+        "The task was refused too often what lies outside it; an operator lets it go on with `broker task resume`.",
+    )
+    TASK_NOT_SUSPENDED = _unmet("There is nothing to let go on.", "The task is not suspended, or is over.")
     TASK_BOUNDARY_CHANGED = _unmet(
         "What I am working on has just been narrowed; I will look again.",
         "The task was narrowed while this was decided; ask again.",
@@ -219,6 +224,19 @@ class Reason(Enum):
         category=Category.CONFLICT,
         sentence=_REQUEST,
         next_step="This request_id was used for another intent or with another SVID; take a new one.",
+    )
+    USE_UNKNOWN = _unknown(
+        "This service has reported no such use of this credential; report first that it was accepted."
+    )
+    REPORT_ID_REUSED = Meaning(
+        category=Category.CONFLICT,
+        sentence=_REQUEST,
+        next_step="This report id was used for another report; take a new one.",
+    )
+    OUTCOME_CONTRADICTED = Meaning(
+        category=Category.CONFLICT,
+        sentence=_REQUEST,
+        next_step="What came of this use was reported already, and this cannot follow it.",
     )
     # where a stream goes on
     CURSOR_MALFORMED = _cursor("This is not a cursor of this broker; start without one.")

@@ -76,7 +76,7 @@ class Resource:
             raise Refusal(Reason.INTENT_RESOURCE_INVALID, "either id or set")
         if self.set:
             require_name(self.set, "resource.set")
-        elif not _is_opaque_id(self.id):
+        elif not is_opaque_id(self.id):
             raise Refusal(Reason.INTENT_RESOURCE_INVALID, "resource.id")
 
     def canonical(self) -> dict[str, Json]:
@@ -84,7 +84,7 @@ class Resource:
         return {"type": self.type, "id": self.id} if self.id else {"type": self.type, "set": self.set}
 
 
-def _is_opaque_id(text: str) -> bool:
+def is_opaque_id(text: str) -> bool:
     """Unicode of at most 256 bytes that shows as what it is; compared byte for byte, never normalised."""
     return not _UNSHOWN.search(text) and len(text.encode()) <= MAX_ID_BYTES
 
@@ -129,7 +129,7 @@ class Intent:
             raise Refusal(Reason.INTENT_NAME_INVALID, "audience")
         if self.task and not re.fullmatch(r"task_[0-9a-f-]{36}", self.task):
             raise Refusal(Reason.TASK_UNKNOWN, "task_id")
-        if not _is_opaque_id(self.on_behalf_of):
+        if not is_opaque_id(self.on_behalf_of):
             raise Refusal(Reason.INTENT_NAME_INVALID, "on_behalf_of")
 
     def canonical_object(self) -> dict[str, Json]:

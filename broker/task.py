@@ -31,6 +31,7 @@ class Task:
         revision: how often it was narrowed.
         person: for whom it was begun, as a front end said; personal, may be empty.
         asked: digest of what that person asked; personal, may be empty.
+        suspended_at: UTC; since when nothing is given in it, until it is resumed. None: it is not suspended.
 
     """
 
@@ -50,17 +51,29 @@ class Task:
     revision: int = 0
     person: str = field(default="", repr=False)
     asked: str = field(default="", repr=False)
+    suspended_at: datetime | None = None
 
     def over(self, now: datetime) -> Reason | None:
         """Return why nothing is given under it any more; None while it lives.
 
         A task that ended by itself, at its deadline or in silence, says so, not that somebody ended it.
         """
-        return why_over(now, deadline=self.deadline, silent_at=self.silent_at, ended_at=self.ended_at)
+        return why_over(
+            now,
+            deadline=self.deadline,
+            silent_at=self.silent_at,
+            ended_at=self.ended_at,
+            suspended_at=self.suspended_at,
+        )
 
 
 def why_over(
-    now: datetime, *, deadline: datetime, silent_at: datetime | None, ended_at: datetime | None
+    now: datetime,
+    *,
+    deadline: datetime,
+    silent_at: datetime | None,
+    ended_at: datetime | None,
+    suspended_at: datetime | None = None,
 ) -> Reason | None:
     """Return what `Task.over` returns."""
     at = now if ended_at is None else ended_at
@@ -68,7 +81,9 @@ def why_over(
         return Reason.TASK_DEADLINE_PASSED
     if silent_at is not None and at >= silent_at:
         return Reason.TASK_HEARTBEAT_MISSED
-    return None if ended_at is None else Reason.TASK_ENDED
+    if ended_at is not None:
+        return Reason.TASK_ENDED
+    return None if suspended_at is None else Reason.TASK_SUSPENDED
 
 
 def silent_at(heard_at: datetime, heartbeat: timedelta | None) -> datetime | None:

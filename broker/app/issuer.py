@@ -24,9 +24,11 @@ from broker.issuer.port import Change, State
 from broker.issuer.server import serve_links
 from broker.operations.attempt import Attempt, Clock
 from broker.operations.checkpoint import ReadCheckpoint, SignCheckpoint
+from broker.operations.drift import ResumeTaskOf, WatchDrift
 from broker.operations.exchange import Exchange
 from broker.operations.gate import Gate
 from broker.operations.keys import Keys
+from broker.operations.outcome import ReportOutcomes
 from broker.operations.override import Impose, LiftOverrides, ListOverrides
 from broker.operations.policy import ActiveBundle
 from broker.operations.record import Recorder, RefusalMeter, commit
@@ -128,6 +130,7 @@ def _compose(
         clock=clock,
         new_id=new_id,
         report=lambda defect: _log.error("defect", exc_info=defect),
+        watch=WatchDrift(recorder=recorder, policy=policy),
     )
     feed = Changes()
     epoch = Epoch(policy=policy, keys=keys, trust=trust)
@@ -188,6 +191,8 @@ def _verbs(settings: Settings, attempt: Attempt, exchange: Exchange, keys: Keys,
         finish_task=FinishTask(attempt=attempt),
         hear_task=HearTaskOf(attempt=attempt),
         narrow_task=NarrowTaskOf(attempt=attempt),
+        resume_task=ResumeTaskOf(attempt=attempt),
+        report=ReportOutcomes(attempt=attempt),
         revoke=Revoke(attempt=attempt),
         lift=Lift(attempt=attempt),
         impose_override=Impose(attempt=attempt),

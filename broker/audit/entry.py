@@ -36,8 +36,11 @@ PERSONAL: Final = frozenset(
         "parameters",
         "person",
         "problem",
+        "reference",
+        "rolled_back_by",
         "source",
         "text",
+        "trail",
     },
 )
 

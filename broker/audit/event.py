@@ -5,14 +5,15 @@ them, is in `entry`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, TypeAlias
 
 from broker.audit.entry import Caller, Decided, Entry, Opening, Salt, flatten, seal_members, timestamp
+from broker.audit.outcome_events import OutcomeReported, ReportsDropped, UsageAccepted, UsageRefused
 from broker.audit.override_event import OverrideImposed, OverrideLifted
 from broker.audit.redemption_event import CredentialRedeemed
-from broker.audit.task_events import TaskBegun, TaskEnded, TaskJudged, TaskNarrowed
+from broker.audit.task_events import TaskBegun, TaskDrifted, TaskEnded, TaskJudged, TaskNarrowed, TaskResumed
 from broker.intent import Json
 
 __all__ = [
@@ -28,20 +29,26 @@ __all__ = [
     "KeyChanged",
     "KeysRotated",
     "Opening",
+    "OutcomeReported",
     "OverrideImposed",
     "OverrideLifted",
     "PolicyActivated",
     "PolicyRejected",
     "RefusalsSuppressed",
+    "ReportsDropped",
     "RequestRefused",
     "RevocationLifted",
     "RevocationMade",
     "Salt",
     "StreamOpened",
     "TaskBegun",
+    "TaskDrifted",
     "TaskEnded",
     "TaskJudged",
     "TaskNarrowed",
+    "TaskResumed",
+    "UsageAccepted",
+    "UsageRefused",
     "seal",
     "timestamp",
 ]
@@ -69,6 +76,7 @@ class CredentialGranted:
     status_index: int
     expires_at: datetime
     charged: tuple[Mapping[str, Json], ...] = ()
+    trail: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +109,7 @@ class ExchangeRefused:
     transaction: str
     reason: str
     detail: str
+    trail: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +273,12 @@ Event: TypeAlias = (
     | OverrideImposed
     | OverrideLifted
     | CredentialRedeemed
+    | UsageAccepted
+    | UsageRefused
+    | OutcomeReported
+    | ReportsDropped
+    | TaskDrifted
+    | TaskResumed
 )
 
 

@@ -187,6 +187,8 @@ _CALLS: Final = MappingProxyType(
         "end_task": 3,
         "cancel_task": 3,
         "narrow_task": 3,
+        "resume_task": 3,
+        "report_outcomes": 1,
         "heartbeat_task": 3,
         "redeem": 3,
         "revoke": 1,
@@ -241,6 +243,21 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "task.narrowed": Kind(of=ENTITY, activity=3, fill=_entity("Task", "task")),
         "task.judged": Kind(of=ENTITY, activity=3, severity=2, fill=_entity("Task", "task")),
         "task.ended": Kind(of=ENTITY, activity=11, fill=_entity("Task", "task")),
+        "task.drifted": Kind(of=ENTITY, activity=3, severity=3, fill=_entity("Task", "task")),
+        "task.resumed": Kind(of=ENTITY, activity=10, severity=2, fill=_entity("Task", "task")),
+        "usage.accepted": Kind(of=ENTITY, activity=OTHER, name="Use", fill=_entity("Credential", "credential")),
+        "usage.refused": Kind(
+            of=ENTITY,
+            activity=OTHER,
+            name="Use",
+            severity=2,
+            status=FAILURE,
+            fill=_entity("Credential", "credential"),
+        ),
+        "outcome.reported": Kind(of=ENTITY, activity=3, fill=_entity("Use", "use")),
+        "reports.dropped": Kind(
+            of=ENTITY, activity=OTHER, name="Drop", severity=3, status=FAILURE, fill=_entity("Report", "report")
+        ),
         "revocation.made": Kind(
             of=ENTITY, activity=1, severity=2, fill=_entity("Revocation", "revocation", name="name")
         ),

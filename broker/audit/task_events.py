@@ -88,3 +88,40 @@ class TaskEnded:
     revoked: int
     status_indexes: Mapping[str, tuple[tuple[int, int], ...]]
     text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskDrifted:
+    """A task was refused so many times, within so many seconds, what lies outside it. `reasons` are why, sorted.
+
+    With `suspended` nothing is given in it until it is resumed, and its live credentials ended: `revoked` counts them;
+    `status_indexes` names them, as inclusive ranges by audience.
+    """
+
+    TYPE: ClassVar = "task.drifted"
+    at: datetime
+    caller: Caller
+    tenant: str
+    task: str
+    agent: str
+    task_type: str
+    reasons: tuple[str, ...]
+    refusals: int
+    within: int
+    suspended: bool
+    revoked: int
+    status_indexes: Mapping[str, tuple[tuple[int, int], ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResumed:
+    """An operator lets a suspended task go on; what ended with the suspension stays ended."""
+
+    TYPE: ClassVar = "task.resumed"
+    at: datetime
+    caller: Caller
+    decided: Decided
+    tenant: str
+    task: str
+    agent: str
+    text: str

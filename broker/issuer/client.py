@@ -33,6 +33,9 @@ from broker.issuer.port import (
     RedeemCall,
     Redeemed,
     RefusedCall,
+    ReportCall,
+    Reported,
+    ResumeTaskCall,
     RevocationPage,
     RevocationPageCall,
     RevokeCall,
@@ -133,6 +136,14 @@ class RemoteIssuer:
     async def narrow_task(self, call: NarrowTaskCall) -> Continued:
         """Give a task a narrower boundary, and end what no longer fits."""
         return await self._ask(verbs.NARROW_TASK, call)
+
+    async def resume_task(self, call: ResumeTaskCall) -> Ended:
+        """Let a suspended task go on."""
+        return await self._ask(verbs.RESUME_TASK, call)
+
+    async def report(self, call: ReportCall) -> Reported:
+        """Take what a service reports of its credentials."""
+        return await self._ask(verbs.REPORT, call)
 
     async def revoke(self, call: RevokeCall) -> Ended:
         """Put a rule in force."""

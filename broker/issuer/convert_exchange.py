@@ -25,7 +25,8 @@ from broker.issuer.convert import (
     to_duration,
     to_microseconds,
 )
-from broker.issuer.port import ExchangeAnswer, ExchangeCall
+from broker.issuer.convert_outcomes import decode_trail, encode_trail
+from broker.issuer.port import NO_TRAIL, ExchangeAnswer, ExchangeCall
 from broker.issuer.v1 import port_pb2 as v1
 from broker.scope import Scope, constraint_from_json
 
@@ -58,6 +59,7 @@ def encode_exchange_call(call: ExchangeCall) -> v1.ExchangeCall:
         refusal=encode_refusal(asked) if isinstance(asked, Refusal) else None,
         lifetime_us=to_duration(call.lifetime),
         request_id=call.request_id,
+        trail=encode_trail(call.trail),
     )
 
 
@@ -99,6 +101,7 @@ def decode_exchange_call(message: v1.ExchangeCall) -> ExchangeCall:
         intent=_decode_asked(message),
         lifetime=lifetime_of(message),
         request_id=bounded(message.request_id, MAX_ID, "request_id"),
+        trail=decode_trail(message.trail) if message.HasField("trail") else NO_TRAIL,
     )
 
 

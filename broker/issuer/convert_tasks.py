@@ -19,7 +19,15 @@ from broker.issuer.convert import (
     to_duration,
     to_microseconds,
 )
-from broker.issuer.port import BeginTaskCall, Continued, EndTaskCall, HeartbeatCall, NarrowTaskCall, Task
+from broker.issuer.port import (
+    BeginTaskCall,
+    Continued,
+    EndTaskCall,
+    HeartbeatCall,
+    NarrowTaskCall,
+    ResumeTaskCall,
+    Task,
+)
 from broker.issuer.v1 import port_pb2 as v1
 
 # A person's name is as long as what an intent says of on whose behalf it is.
@@ -129,6 +137,20 @@ def decode_narrow_task(message: v1.NarrowTaskCall) -> NarrowTaskCall:
     )
 
 
+def encode_resume_task(call: ResumeTaskCall) -> v1.ResumeTaskCall:
+    """Return the message of a task to resume."""
+    return v1.ResumeTaskCall(context=encode_context(call.context), task=call.task, text=call.text)
+
+
+def decode_resume_task(message: v1.ResumeTaskCall) -> ResumeTaskCall:
+    """Return a task to resume."""
+    return ResumeTaskCall(
+        context=decode_context(message.context),
+        task=bounded(message.task, MAX_ID, "task"),
+        text=bounded(message.text, MAX_TEXT, "text"),
+    )
+
+
 def encode_task(task: Task) -> v1.Task:
     """Return the message of a task."""
     return v1.Task(
@@ -148,6 +170,7 @@ def encode_task(task: Task) -> v1.Task:
         revision=task.revision,
         person=task.person,
         asked=task.asked,
+        suspended_at_us=None if task.suspended_at is None else to_microseconds(task.suspended_at),
     )
 
 
@@ -170,6 +193,7 @@ def decode_task(message: v1.Task) -> Task:
         revision=message.revision,
         person=message.person,
         asked=message.asked,
+        suspended_at=from_microseconds(message.suspended_at_us) if message.HasField("suspended_at_us") else None,
     )
 
 

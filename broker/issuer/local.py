@@ -31,6 +31,9 @@ from broker.issuer.port import (
     RedeemCall,
     Redeemed,
     RefusedCall,
+    ReportCall,
+    Reported,
+    ResumeTaskCall,
     RevocationPage,
     RevocationPageCall,
     RevokeCall,
@@ -41,7 +44,9 @@ from broker.issuer.port import (
 )
 from broker.operations.attempt import Attempt
 from broker.operations.checkpoint import ReadCheckpoint
+from broker.operations.drift import ResumeTaskOf
 from broker.operations.exchange import Exchange
+from broker.operations.outcome import ReportOutcomes
 from broker.operations.override import Impose, LiftOverrides, ListOverrides
 from broker.operations.redeem import Redeem
 from broker.operations.revoke import Lift, Revoke
@@ -62,6 +67,8 @@ class Verbs:
     finish_task: FinishTask
     hear_task: HearTaskOf
     narrow_task: NarrowTaskOf
+    resume_task: ResumeTaskOf
+    report: ReportOutcomes
     revoke: Revoke
     lift: Lift
     impose_override: Impose
@@ -103,6 +110,14 @@ class LocalIssuer:
     async def narrow_task(self, call: NarrowTaskCall) -> Continued:
         """Give a task a narrower boundary, and end what no longer fits."""
         return await self.worker.run(lambda: self.verbs.narrow_task(call))
+
+    async def resume_task(self, call: ResumeTaskCall) -> Ended:
+        """Let a suspended task go on."""
+        return await self.worker.run(lambda: self.verbs.resume_task(call))
+
+    async def report(self, call: ReportCall) -> Reported:
+        """Take what a service reports of its credentials."""
+        return await self.worker.run(lambda: self.verbs.report(call))
 
     async def revoke(self, call: RevokeCall) -> Ended:
         """Put a rule in force."""

@@ -35,13 +35,17 @@ from broker.operations.calls import (
     Start,
 )
 from broker.operations.key_calls import KeyList, KeysChanged, ListedKey, RotateKeysCall
+from broker.operations.outcome_calls import ReportAnswer, ReportCall, Reported
 from broker.operations.override_calls import ImposeCall, LiftOverrideCall, Overridden, OverrideList
 from broker.operations.redeem_calls import RedeemAnswer, RedeemCall, Redeemed
-from broker.operations.task_calls import Continued, HeartbeatCall, NarrowTaskCall
+from broker.operations.task_calls import Continued, HeartbeatCall, NarrowTaskCall, ResumeTaskCall
+from broker.outcome import Report, ReportKind
 from broker.override import Override, Stop, StopKind
 from broker.task import Task
+from broker.trail import NO_TRAIL, Trail
 
 __all__ = [
+    "NO_TRAIL",
     "AuditEvent",
     "AuditFilter",
     "AuditPage",
@@ -73,6 +77,12 @@ __all__ = [
     "RedeemCall",
     "Redeemed",
     "RefusedCall",
+    "Report",
+    "ReportAnswer",
+    "ReportCall",
+    "ReportKind",
+    "Reported",
+    "ResumeTaskCall",
     "RevocationPage",
     "RevocationPageCall",
     "RevokeCall",
@@ -85,6 +95,7 @@ __all__ = [
     "Stop",
     "StopKind",
     "Task",
+    "Trail",
 ]
 
 
@@ -131,6 +142,12 @@ class Issuer(Protocol):
 
     async def narrow_task(self, call: NarrowTaskCall) -> Continued:
         """Give a task a narrower boundary, and end what no longer fits."""
+
+    async def resume_task(self, call: ResumeTaskCall) -> Ended:
+        """Let a suspended task go on."""
+
+    async def report(self, call: ReportCall) -> Reported:
+        """Take what a service reports of its credentials; each report has an answer of its own."""
 
     async def revoke(self, call: RevokeCall) -> Ended:
         """Put a rule in force."""

@@ -11,6 +11,7 @@ from broker.errors import Refusal
 from broker.issuer import convert_answers as answers
 from broker.issuer import convert_calls as calls
 from broker.issuer import convert_keys as keys
+from broker.issuer import convert_outcomes as outcomes
 from broker.issuer import convert_overrides as overrides
 from broker.issuer import convert_redemptions as redemptions
 from broker.issuer import convert_tasks as tasks
@@ -112,6 +113,24 @@ NARROW_TASK: Final = Verb(
     encode_answer=tasks.encode_continued,
     decode_answer=tasks.decode_continued,
     ask=lambda issuer, call: issuer.narrow_task(call),
+)
+RESUME_TASK: Final = Verb(
+    call="resume_task",
+    answer="ended",
+    encode_call=tasks.encode_resume_task,
+    decode_call=tasks.decode_resume_task,
+    encode_answer=answers.encode_ended,
+    decode_answer=answers.decode_ended,
+    ask=lambda issuer, call: issuer.resume_task(call),
+)
+REPORT: Final = Verb(
+    call="report",
+    answer="reported",
+    encode_call=outcomes.encode_report_call,
+    decode_call=outcomes.decode_report_call,
+    encode_answer=outcomes.encode_reported,
+    decode_answer=outcomes.decode_reported,
+    ask=lambda issuer, call: issuer.report(call),
 )
 REVOKE: Final = Verb(
     call="revoke",
@@ -261,6 +280,8 @@ VERBS: Final[Mapping[str, Verb[Any, Any]]] = {
         END_TASK,
         HEARTBEAT_TASK,
         NARROW_TASK,
+        RESUME_TASK,
+        REPORT,
         REVOKE,
         LIFT,
         REDEEM,

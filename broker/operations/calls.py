@@ -15,6 +15,7 @@ from broker.credential.token import Credential, Token
 from broker.errors import Refusal
 from broker.intent import Intent
 from broker.svid.principal import Evidence
+from broker.trail import NO_TRAIL, Trail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +38,13 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeCall:
-    """One intent, or the refusal that stands for it when it could not be understood."""
+    """One intent, or the refusal that stands for it when it could not be understood; and what led to it."""
 
     context: Context
     intent: Intent | Refusal
     lifetime: timedelta | None = None
     request_id: str = ""
+    trail: Trail = NO_TRAIL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

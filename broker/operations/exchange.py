@@ -17,6 +17,7 @@ from broker.errors import Reason, Refusal
 from broker.operations.attempt import ActivePolicy, Clock, NewId, tenant_of
 from broker.operations.calls import ExchangeAnswer, ExchangeCall
 from broker.operations.charging import history_of
+from broker.operations.drift import OUTSIDE, Strayed, WatchDrift
 from broker.operations.gate import Gate
 from broker.operations.record import Recorder, commit
 from broker.operations.status_indexes import StatusIndexes
@@ -40,6 +41,7 @@ class Exchange:
         clock: the time, UTC.
         new_id: makes an id from its prefix.
         report: told of a defect, for the log.
+        watch: counts what was refused because it lies outside a task.
 
     """
 
@@ -51,6 +53,7 @@ class Exchange:
     clock: Clock
     new_id: NewId
     report: Callable[[Exception], None]
+    watch: WatchDrift
 
     def __call__(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
         """Return one answer a call, in their order. A request id that stands twice waits for its first."""
@@ -69,6 +72,7 @@ class Exchange:
         try:
             walk(group, steps, report=self.report)
             committed = commit(self.recorder.store, [self._item(work) for work in group])
+            self.watch(_strayed(group, committed), now)  # before anybody is told
         except StoreUnavailable:
             return [Refusal(Reason.AUDIT_UNAVAILABLE) for _ in group]
         except Refusal as refusal:
@@ -198,6 +202,16 @@ def _without_repeats(
         (repeats if request_id and request_id in seen else group).append(indexed)
         seen.add(request_id)
     return group, repeats
+
+
+def _strayed(group: Sequence[Work], committed: Sequence[Answer]) -> Sequence[Strayed]:
+    """Return what was refused because it lies outside its task."""
+    found = []
+    for work, answer in zip(group, committed, strict=True):
+        refused = work.refusal.reason if work.refusal else None if isinstance(answer, Committed) else answer.reason
+        if work.task is not None and refused in OUTSIDE:
+            found.append(Strayed(task=work.task, caller=work.caller, reason=refused))
+    return found
 
 
 # g. Only now, after the commit, the credentials are handed out.

@@ -135,7 +135,7 @@ class FinishTask:
     def _finish(self, visit: Visit, call: EndTaskCall) -> Ended:
         task = callers_task(self.attempt, visit, call.task)
         decided = self.attempt.allowed(visit, "broker.task.end", target_of(task))
-        guard = TaskAlive(task=task.id, agent=task.agent, now=visit.now)
+        guard = TaskAlive(task=task.id, agent=task.agent, now=visit.now, even_suspended=True)
         cause = "cancelled" if call.cancelled else "ended"
         end = _End(task=task, caller=visit.caller, cause=cause, at=visit.now, decided=decided, text=call.text)
         answer = self.attempt.commit(end.item(self.attempt.recorder, guard))

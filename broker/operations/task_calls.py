@@ -26,6 +26,15 @@ class NarrowTaskCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeTaskCall:
+    """A suspended task that is to go on, and why."""
+
+    context: Context
+    task: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Continued:
     """A task that goes on, as it is now, and how many of its live credentials have ended."""
 

@@ -118,5 +118,6 @@ def _going(task: Task, visit: Visit) -> tuple[Guard, ...]:
     """What must still hold inside the transaction for a task to go on."""
     return (
         NotRevoked(agent=task.agent, tenant=task.tenant, task=task.id, policy_ids=()),
-        TaskAlive(task=task.id, agent=task.agent, now=visit.now, revision=task.revision),
+        # A suspended task is heard of, and may be narrowed: that gives nothing.
+        TaskAlive(task=task.id, agent=task.agent, now=visit.now, revision=task.revision, even_suspended=True),
     )

@@ -131,6 +131,7 @@ def granting(work: Work) -> CredentialGranted:
         status_index=grant.status_index,
         expires_at=grant.expires_at,
         charged=charged_of(work.permit.terms) if work.permit else (),
+        trail=work.call.trail.to_json(),
     )
 
 
@@ -165,4 +166,5 @@ def refusing(work: Work, refusal: Refusal) -> ExchangeRefused:
         transaction=work.transaction,
         reason=refusal.reason.name,
         detail=refusal.detail,
+        trail=work.call.trail.to_json(),
     )

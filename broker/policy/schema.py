@@ -35,12 +35,14 @@ MANAGE_ACTIONS: Final = frozenset(
         "broker.lift_revocation",
         "broker.override.impose",
         "broker.override.lift",
+        "broker.outcome.report",
         "broker.override.read",
         "broker.redeem",
         "broker.revocations.follow",
         "broker.revoke",
         "broker.task.begin",
         "broker.task.end",
+        "broker.task.resume",
     }
 )
 CONTEXT: Final = ("audience", "login", "on_behalf_of", "purpose", "risk", "sensitivity", "task")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.boundary import Boundary, Extent, Limits, limits_from_json
 from broker.errors import Reason, Refusal
+from broker.policy.drift import Drift, read_drift
 from broker.policy.durations import MAXIMUM, duration_from
 from broker.policy.table import Table
 
@@ -34,6 +35,7 @@ class TaskType:
         environments: those of the services that it may touch; empty does not restrict.
         maximum_age: how long a task of it may last.
         heartbeat: the longest time between two heartbeats; None: a task owes none unless it was begun so.
+        drift: what follows when a task is refused too often what lies outside it; None: nothing.
 
     """
 
@@ -49,6 +51,7 @@ class TaskType:
     environments: tuple[str, ...]
     maximum_age: timedelta
     heartbeat: timedelta | None
+    drift: Drift | None = None
 
     def fits(self, *, agent: str, purpose: str, tenant: str) -> bool:
         """Whether a task of this agent, for this purpose and tenant, can be of this type."""
@@ -114,6 +117,7 @@ def read_task_type(table: Table) -> TaskType:
         environments=table.names("environments", at_least=0),
         maximum_age=_duration(table, "maximum_age", MAXIMUM_AGE) or timedelta(0),
         heartbeat=_duration(table, "heartbeat", MAXIMUM) if table.has("heartbeat") else None,
+        drift=read_drift(table),
     )
     table.done()
     return kind

@@ -16,6 +16,7 @@ from broker.credential.token import Credential
 from broker.errors import Reason, Refusal
 from broker.intent import Intent, Level, Resource, canonical_json, parse_parameters
 from broker.issuer.port import (
+    NO_TRAIL,
     AuditEvent,
     AuditFilter,
     AuditPage,
@@ -27,6 +28,7 @@ from broker.issuer.port import (
     Revoked,
     SignedCheckpoint,
     Start,
+    Trail,
 )
 from broker.v1 import audit_pb2, exchange_pb2, revoke_pb2, types_pb2
 
@@ -90,9 +92,25 @@ def exchange_call(request: exchange_pb2.ExchangeRequest, context: Context) -> Ex
         validate(request)
         wanted = intent(request.intent)
         lifetime = duration(request.lifetime) if request.HasField("lifetime") else None
+        led_by = trail(request.trail) if request.HasField("trail") else NO_TRAIL
     except Refusal as refusal:
         return ExchangeCall(context=context, intent=refusal)
-    return ExchangeCall(context=context, intent=wanted, lifetime=lifetime, request_id=request.request_id)
+    return ExchangeCall(context=context, intent=wanted, lifetime=lifetime, request_id=request.request_id, trail=led_by)
+
+
+def trail(message: exchange_pb2.Trail) -> Trail:
+    """Return what led to an intent.
+
+    Raises:
+        Refusal: REQUEST_INVALID, a reference does not show as what it is.
+
+    """
+    return Trail(
+        prompt_reference=message.prompt_reference,
+        prompt_digest=message.prompt_digest,
+        tool_call_reference=message.tool_call_reference,
+        tool_call_digest=message.tool_call_digest,
+    )
 
 
 def intent(message: types_pb2.Intent) -> Intent:

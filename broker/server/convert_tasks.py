@@ -65,6 +65,8 @@ def task(begun: Task) -> types_pb2.Task:
         every = Duration()
         every.FromTimedelta(begun.heartbeat)
         message.heartbeat.CopyFrom(every)
+    if begun.suspended_at is not None:
+        message.suspended_at.CopyFrom(timestamp(begun.suspended_at))
     return message
 
 

@@ -23,6 +23,7 @@ from broker.server.hub import Hub
 from broker.server.keys import KeyServicer
 from broker.server.limits import Limits
 from broker.server.observe import CallLog, Counters
+from broker.server.outcome import OutcomeServicer
 from broker.server.override import OverrideServicer
 from broker.server.reception import Reception
 from broker.server.redeem import RedemptionServicer
@@ -119,6 +120,7 @@ class Door:
                 KeyServicer(reception=reception).handler(),
                 OverrideServicer(reception=reception).handler(),
                 RedemptionServicer(reception=reception).handler(),
+                OutcomeServicer(reception=reception).handler(),
                 health.HealthServicer(reception=reception, hub=hub).handler(),
             )
         )

@@ -7,7 +7,7 @@ from typing import TypeVar
 import grpc
 
 from broker.errors import Refusal
-from broker.issuer.port import EndTaskCall, HeartbeatCall, NarrowTaskCall
+from broker.issuer.port import EndTaskCall, HeartbeatCall, NarrowTaskCall, ResumeTaskCall
 from broker.server import convert_tasks
 from broker.server.reception import Call, Method, Reception, service
 from broker.v1 import task_pb2
@@ -29,6 +29,7 @@ class TaskServicer:
         cancel = Method(path=f"/{NAME}/CancelTask", operation="cancel_task")
         heartbeat = Method(path=f"/{NAME}/HeartbeatTask", operation="heartbeat_task")
         narrow = Method(path=f"/{NAME}/NarrowTask", operation="narrow_task")
+        resume = Method(path=f"/{NAME}/ResumeTask", operation="resume_task")
         return service(
             NAME,
             {
@@ -37,6 +38,7 @@ class TaskServicer:
                 "CancelTask": self.reception.unary(cancel, task_pb2.CancelTaskRequest, self._cancel),
                 "HeartbeatTask": self.reception.unary(heartbeat, task_pb2.HeartbeatTaskRequest, self._heartbeat),
                 "NarrowTask": self.reception.unary(narrow, task_pb2.NarrowTaskRequest, self._narrow),
+                "ResumeTask": self.reception.unary(resume, task_pb2.ResumeTaskRequest, self._resume),
             },
         )
 
@@ -65,6 +67,11 @@ class TaskServicer:
         asked = NarrowTaskCall(context=call.context, task=request.task_id, boundary=wanted, text=request.reason)
         going = await self.reception.ask(call, self.reception.issuer.narrow_task(asked))
         return task_pb2.NarrowTaskResponse(task=convert_tasks.task(going.task), revoked_credentials=going.revoked)
+
+    async def _resume(self, call: Call, request: task_pb2.ResumeTaskRequest) -> task_pb2.ResumeTaskResponse:
+        asked = ResumeTaskCall(context=call.context, task=request.task_id, text=request.reason)
+        resumed = await self.reception.ask(call, self.reception.issuer.resume_task(asked))
+        return task_pb2.ResumeTaskResponse(position=resumed.position)
 
     async def _understood(self, call: Call, read: Callable[[], T]) -> T:
         """Return what a request means, or record that it means nothing."""

@@ -51,6 +51,19 @@ from broker.store.limit_items import (
     StepsOpen,
     WithinLimit,
 )
+from broker.store.outcome_items import (
+    AddReport,
+    CountDrift,
+    ForgetDrift,
+    OutcomeFits,
+    Outside,
+    Reportable,
+    ReportUnused,
+    ResumeTask,
+    StoredReport,
+    SuspendTask,
+    TaskSuspended,
+)
 from broker.store.override_items import AddOverride, LiftOverride, OverrideInForce
 from broker.store.redemption_items import AddRedemption, NotOver, StoredRedemption, Unspent
 from broker.store.task_items import EndCredentials, HearTask, HeldGrant, NarrowTask
@@ -63,15 +76,18 @@ __all__ = [
     "AddKeyRequest",
     "AddOverride",
     "AddRedemption",
+    "AddReport",
     "AddRevocation",
     "AddTask",
     "Answer",
     "Charge",
     "Committed",
+    "CountDrift",
     "Counter",
     "Effects",
     "EndCredentials",
     "EndTask",
+    "ForgetDrift",
     "GiveBack",
     "Granted",
     "Guard",
@@ -85,10 +101,15 @@ __all__ = [
     "NotOver",
     "NotRevoked",
     "NoteGranted",
+    "OutcomeFits",
+    "Outside",
     "OverrideInForce",
     "PutKey",
     "Rejected",
+    "ReportUnused",
+    "Reportable",
     "RequestUnused",
+    "ResumeTask",
     "RevocationInForce",
     "RevokedCredential",
     "RevokedRange",
@@ -101,8 +122,11 @@ __all__ = [
     "StoredKey",
     "StoredKeyRequest",
     "StoredRedemption",
+    "StoredReport",
+    "SuspendTask",
     "TaskAlive",
     "TaskOpen",
+    "TaskSuspended",
     "Unspent",
     "WithinLimit",
     "Write",
@@ -200,6 +224,18 @@ class Store(Protocol):
     def grant(self, credential_id: str) -> Grant | None:
         """Return a grant that is still remembered."""
 
+    def reportable(self, credential_id: str) -> Reportable | None:
+        """Return a credential that its service may still report on, though it may have expired."""
+
+    def report(self, service: str, report_id: str) -> StoredReport | None:
+        """Return a report that was counted."""
+
+    def only_failed(self, credential_id: str, use: str) -> bool:
+        """Whether nothing came of any use of a credential but this one."""
+
+    def drift(self, task_id: str) -> Sequence[Outside]:
+        """Return what was refused lately because it lies outside a task, the newest last."""
+
     def grant_of_request(self, agent: str, request_id: str) -> Grant | None:
         """Return the grant that was given under a request id."""
 
@@ -247,6 +283,8 @@ class Store(Protocol):
 
     def forget_expired(self, now: datetime) -> int:
         """Drop what nothing can refer to any more: grants, rules, ended tasks, charges ...; return how many grants.
+
+        Of a grant that goes, what a late report of its service needs is kept for some days more, with the reports.
 
         One call drops a bounded number of each, so that no commit waits long: call again while the answer is not 0.
         """

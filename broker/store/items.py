@@ -11,6 +11,16 @@ from broker.credential.revocation import Revocation
 from broker.errors import Reason, Refusal
 from broker.override import Stopper
 from broker.store.limit_items import Charge, GiveBack, NoteGranted, NotGranted, StepsOpen, WithinLimit
+from broker.store.outcome_items import (
+    AddReport,
+    CountDrift,
+    ForgetDrift,
+    OutcomeFits,
+    ReportUnused,
+    ResumeTask,
+    SuspendTask,
+    TaskSuspended,
+)
 from broker.store.override_items import AddOverride, LiftOverride, OverrideInForce
 from broker.store.redemption_items import AddRedemption, NotOver, Unspent
 from broker.store.task_items import EndCredentials, HearTask, NarrowTask
@@ -40,14 +50,16 @@ class NotRevoked:
 class TaskAlive:
     """The task exists, is this agent's, has not ended, is not over by itself at `now`, and was not narrowed meanwhile.
 
-    Refused with TASK_UNKNOWN, TASK_DEADLINE_PASSED, TASK_HEARTBEAT_MISSED, TASK_ENDED or TASK_BOUNDARY_CHANGED.
-    `revision` is the one that was decided on; None asks nothing about it.
+    Refused with TASK_UNKNOWN, TASK_DEADLINE_PASSED, TASK_HEARTBEAT_MISSED, TASK_ENDED, TASK_SUSPENDED or
+    TASK_BOUNDARY_CHANGED. `revision` is the one that was decided on; None asks nothing about it. With `even_suspended`
+    a suspended task will do: for what gives nothing.
     """
 
     task: str
     agent: str
     now: datetime
     revision: int | None = None
+    even_suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +107,9 @@ Guard: TypeAlias = (
     | WithinLimit
     | NotGranted
     | StepsOpen
+    | ReportUnused
+    | OutcomeFits
+    | TaskSuspended
 )
 
 # --- writes -------------------------------------------------------------------------------------------------------
@@ -235,6 +250,11 @@ Write: TypeAlias = (
     | Charge
     | GiveBack
     | NoteGranted
+    | AddReport
+    | CountDrift
+    | ForgetDrift
+    | SuspendTask
+    | ResumeTask
 )
 
 # --- items and answers --------------------------------------------------------------------------------------------

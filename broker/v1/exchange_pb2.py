@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62roker/v1/exchange.proto\x12\tbroker.v1\x1a\x15\x62roker/v1/types.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\xb6\x01\n\x0f\x45xchangeRequest\x12)\n\x06intent\x18\x01 \x01(\x0b\x32\x11.broker.v1.IntentB\x06\xbaH\x03\xc8\x01\x01\x12=\n\x08lifetime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x1c\n\x0b\x61pproval_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02(@\"=\n\x10\x45xchangeResponse\x12)\n\ncredential\x18\x01 \x01(\x0b\x32\x15.broker.v1.Credential\"\xac\x01\n\x15\x45xchangeStreamRequest\x12\x41\n\x05items\x18\x01 \x03(\x0b\x32%.broker.v1.ExchangeStreamRequest.ItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\x1aP\n\x04Item\x12\x13\n\x0b\x63orrelation\x18\x01 \x01(\x04\x12\x33\n\x07request\x18\x02 \x01(\x0b\x32\x1a.broker.v1.ExchangeRequestB\x06\xbaH\x03\xc8\x01\x01\"\xcb\x01\n\x16\x45xchangeStreamResponse\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32&.broker.v1.ExchangeStreamResponse.Item\x1az\n\x04Item\x12\x13\n\x0b\x63orrelation\x18\x01 \x01(\x04\x12+\n\ncredential\x18\x02 \x01(\x0b\x32\x15.broker.v1.CredentialH\x00\x12%\n\x07refusal\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome2\xb1\x01\n\x0f\x45xchangeService\x12\x43\n\x08\x45xchange\x12\x1a.broker.v1.ExchangeRequest\x1a\x1b.broker.v1.ExchangeResponse\x12Y\n\x0e\x45xchangeStream\x12 .broker.v1.ExchangeStreamRequest\x1a!.broker.v1.ExchangeStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62roker/v1/exchange.proto\x12\tbroker.v1\x1a\x15\x62roker/v1/types.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\xd7\x01\n\x0f\x45xchangeRequest\x12)\n\x06intent\x18\x01 \x01(\x0b\x32\x11.broker.v1.IntentB\x06\xbaH\x03\xc8\x01\x01\x12=\n\x08lifetime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x1c\n\x0b\x61pproval_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x1f\n\x05trail\x18\x05 \x01(\x0b\x32\x10.broker.v1.Trail\"\xdd\x01\n\x05Trail\x12%\n\x10prompt_reference\x18\x01 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03(\x80\x02\x12?\n\rprompt_digest\x18\x02 \x01(\tB(\x80\x01\x01\xbaH\"r 2\x1e^(sha-256:[A-Za-z0-9_-]{43})?$\x12(\n\x13tool_call_reference\x18\x03 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03(\x80\x02\x12\x42\n\x10tool_call_digest\x18\x04 \x01(\tB(\x80\x01\x01\xbaH\"r 2\x1e^(sha-256:[A-Za-z0-9_-]{43})?$\"=\n\x10\x45xchangeResponse\x12)\n\ncredential\x18\x01 \x01(\x0b\x32\x15.broker.v1.Credential\"\xac\x01\n\x15\x45xchangeStreamRequest\x12\x41\n\x05items\x18\x01 \x03(\x0b\x32%.broker.v1.ExchangeStreamRequest.ItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\x1aP\n\x04Item\x12\x13\n\x0b\x63orrelation\x18\x01 \x01(\x04\x12\x33\n\x07request\x18\x02 \x01(\x0b\x32\x1a.broker.v1.ExchangeRequestB\x06\xbaH\x03\xc8\x01\x01\"\xcb\x01\n\x16\x45xchangeStreamResponse\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32&.broker.v1.ExchangeStreamResponse.Item\x1az\n\x04Item\x12\x13\n\x0b\x63orrelation\x18\x01 \x01(\x04\x12+\n\ncredential\x18\x02 \x01(\x0b\x32\x15.broker.v1.CredentialH\x00\x12%\n\x07refusal\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome2\xb1\x01\n\x0f\x45xchangeService\x12\x43\n\x08\x45xchange\x12\x1a.broker.v1.ExchangeRequest\x1a\x1b.broker.v1.ExchangeResponse\x12Y\n\x0e\x45xchangeStream\x12 .broker.v1.ExchangeStreamRequest\x1a!.broker.v1.ExchangeStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,22 +43,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXCHANGEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\004r\002(@'
   _globals['_EXCHANGEREQUEST'].fields_by_name['approval_id']._loaded_options = None
   _globals['_EXCHANGEREQUEST'].fields_by_name['approval_id']._serialized_options = b'\272H\004r\002(@'
+  _globals['_TRAIL'].fields_by_name['prompt_reference']._loaded_options = None
+  _globals['_TRAIL'].fields_by_name['prompt_reference']._serialized_options = b'\200\001\001\272H\005r\003(\200\002'
+  _globals['_TRAIL'].fields_by_name['prompt_digest']._loaded_options = None
+  _globals['_TRAIL'].fields_by_name['prompt_digest']._serialized_options = b'\200\001\001\272H\"r 2\036^(sha-256:[A-Za-z0-9_-]{43})?$'
+  _globals['_TRAIL'].fields_by_name['tool_call_reference']._loaded_options = None
+  _globals['_TRAIL'].fields_by_name['tool_call_reference']._serialized_options = b'\200\001\001\272H\005r\003(\200\002'
+  _globals['_TRAIL'].fields_by_name['tool_call_digest']._loaded_options = None
+  _globals['_TRAIL'].fields_by_name['tool_call_digest']._serialized_options = b'\200\001\001\272H\"r 2\036^(sha-256:[A-Za-z0-9_-]{43})?$'
   _globals['_EXCHANGESTREAMREQUEST_ITEM'].fields_by_name['request']._loaded_options = None
   _globals['_EXCHANGESTREAMREQUEST_ITEM'].fields_by_name['request']._serialized_options = b'\272H\003\310\001\001'
   _globals['_EXCHANGESTREAMREQUEST'].fields_by_name['items']._loaded_options = None
   _globals['_EXCHANGESTREAMREQUEST'].fields_by_name['items']._serialized_options = b'\272H\010\222\001\005\010\001\020\200\002'
   _globals['_EXCHANGEREQUEST']._serialized_start=149
-  _globals['_EXCHANGEREQUEST']._serialized_end=331
-  _globals['_EXCHANGERESPONSE']._serialized_start=333
-  _globals['_EXCHANGERESPONSE']._serialized_end=394
-  _globals['_EXCHANGESTREAMREQUEST']._serialized_start=397
-  _globals['_EXCHANGESTREAMREQUEST']._serialized_end=569
-  _globals['_EXCHANGESTREAMREQUEST_ITEM']._serialized_start=489
-  _globals['_EXCHANGESTREAMREQUEST_ITEM']._serialized_end=569
-  _globals['_EXCHANGESTREAMRESPONSE']._serialized_start=572
-  _globals['_EXCHANGESTREAMRESPONSE']._serialized_end=775
-  _globals['_EXCHANGESTREAMRESPONSE_ITEM']._serialized_start=653
-  _globals['_EXCHANGESTREAMRESPONSE_ITEM']._serialized_end=775
-  _globals['_EXCHANGESERVICE']._serialized_start=778
-  _globals['_EXCHANGESERVICE']._serialized_end=955
+  _globals['_EXCHANGEREQUEST']._serialized_end=364
+  _globals['_TRAIL']._serialized_start=367
+  _globals['_TRAIL']._serialized_end=588
+  _globals['_EXCHANGERESPONSE']._serialized_start=590
+  _globals['_EXCHANGERESPONSE']._serialized_end=651
+  _globals['_EXCHANGESTREAMREQUEST']._serialized_start=654
+  _globals['_EXCHANGESTREAMREQUEST']._serialized_end=826
+  _globals['_EXCHANGESTREAMREQUEST_ITEM']._serialized_start=746
+  _globals['_EXCHANGESTREAMREQUEST_ITEM']._serialized_end=826
+  _globals['_EXCHANGESTREAMRESPONSE']._serialized_start=829
+  _globals['_EXCHANGESTREAMRESPONSE']._serialized_end=1032
+  _globals['_EXCHANGESTREAMRESPONSE_ITEM']._serialized_start=910
+  _globals['_EXCHANGESTREAMRESPONSE_ITEM']._serialized_end=1032
+  _globals['_EXCHANGESERVICE']._serialized_start=1035
+  _globals['_EXCHANGESERVICE']._serialized_end=1212
 # @@protoc_insertion_point(module_scope)

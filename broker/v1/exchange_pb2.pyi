@@ -31,6 +31,7 @@ class ExchangeRequest(_message.Message):
     LIFETIME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    TRAIL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Optional, unique per caller: with the same intent and SVID a lost reply can be asked again and gives the same
     credential; anything else under the same id is refused.
@@ -47,6 +48,10 @@ class ExchangeRequest(_message.Message):
     def lifetime(self) -> _duration_pb2.Duration:
         """The lifetime wished for; absent: as long as policy allows. Never more than policy, SVID and task allow."""
 
+    @_builtins.property
+    def trail(self) -> Global___Trail:
+        """What led to this: for the audit log. No part of the intent; policy does not see it, and nobody verifies it."""
+
     def __init__(
         self,
         *,
@@ -54,14 +59,49 @@ class ExchangeRequest(_message.Message):
         lifetime: _duration_pb2.Duration | None = ...,
         request_id: _builtins.str = ...,
         approval_id: _builtins.str = ...,
+        trail: Global___Trail | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["intent", b"intent", "lifetime", b"lifetime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["intent", b"intent", "lifetime", b"lifetime", "trail", b"trail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "intent", b"intent", "lifetime", b"lifetime", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "intent", b"intent", "lifetime", b"lifetime", "request_id", b"request_id", "trail", b"trail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExchangeRequest: _TypeAlias = ExchangeRequest  # noqa: Y015
+
+@_typing.final
+class Trail(_message.Message):
+    """What led an agent to an intent: names of its own and digests, never the text. Recorded as personal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_REFERENCE_FIELD_NUMBER: _builtins.int
+    PROMPT_DIGEST_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_REFERENCE_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_DIGEST_FIELD_NUMBER: _builtins.int
+    prompt_reference: _builtins.str
+    """The agent's own name for the prompt, opaque; may be empty."""
+    prompt_digest: _builtins.str
+    """Digest of the prompt, "sha-256:" and base64url; may be empty."""
+    tool_call_reference: _builtins.str
+    """The agent's own name for the tool call, opaque; may be empty."""
+    tool_call_digest: _builtins.str
+    """Digest of the tool call, in the same form; may be empty."""
+    def __init__(
+        self,
+        *,
+        prompt_reference: _builtins.str = ...,
+        prompt_digest: _builtins.str = ...,
+        tool_call_reference: _builtins.str = ...,
+        tool_call_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt_digest", b"prompt_digest", "prompt_reference", b"prompt_reference", "tool_call_digest", b"tool_call_digest", "tool_call_reference", b"tool_call_reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trail: _TypeAlias = Trail  # noqa: Y015
 
 @_typing.final
 class ExchangeResponse(_message.Message):

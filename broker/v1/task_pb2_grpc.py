@@ -60,6 +60,11 @@ class TaskServiceStub(object):
                 request_serializer=broker_dot_v1_dot_task__pb2.NarrowTaskRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_task__pb2.NarrowTaskResponse.FromString,
                 _registered_method=True)
+        self.ResumeTask = channel.unary_unary(
+                '/broker.v1.TaskService/ResumeTask',
+                request_serializer=broker_dot_v1_dot_task__pb2.ResumeTaskRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_task__pb2.ResumeTaskResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer(object):
@@ -102,6 +107,13 @@ class TaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResumeTask(self, request, context):
+        """Lets a task that was suspended go on, for operators; what ended with the suspension stays ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +141,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.NarrowTask,
                     request_deserializer=broker_dot_v1_dot_task__pb2.NarrowTaskRequest.FromString,
                     response_serializer=broker_dot_v1_dot_task__pb2.NarrowTaskResponse.SerializeToString,
+            ),
+            'ResumeTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTask,
+                    request_deserializer=broker_dot_v1_dot_task__pb2.ResumeTaskRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_task__pb2.ResumeTaskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +284,33 @@ class TaskService(object):
             '/broker.v1.TaskService/NarrowTask',
             broker_dot_v1_dot_task__pb2.NarrowTaskRequest.SerializeToString,
             broker_dot_v1_dot_task__pb2.NarrowTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.TaskService/ResumeTask',
+            broker_dot_v1_dot_task__pb2.ResumeTaskRequest.SerializeToString,
+            broker_dot_v1_dot_task__pb2.ResumeTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

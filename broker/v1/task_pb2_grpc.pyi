@@ -45,6 +45,8 @@ class TaskServiceStub:
     """
     NarrowTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.NarrowTaskRequest, _task_pb2.NarrowTaskResponse]
     """Lets it go on within less; what no longer fits is revoked in the same transaction."""
+    ResumeTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.ResumeTaskRequest, _task_pb2.ResumeTaskResponse]
+    """Lets a task that was suspended go on, for operators; what ended with the suspension stays ended."""
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -63,6 +65,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     NarrowTask: _aio.UnaryUnaryMultiCallable[_task_pb2.NarrowTaskRequest, _task_pb2.NarrowTaskResponse]  # type: ignore[assignment]
     """Lets it go on within less; what no longer fits is revoked in the same transaction."""
+    ResumeTask: _aio.UnaryUnaryMultiCallable[_task_pb2.ResumeTaskRequest, _task_pb2.ResumeTaskResponse]  # type: ignore[assignment]
+    """Lets a task that was suspended go on, for operators; what ended with the suspension stays ended."""
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     """Begins and ends tasks."""
@@ -108,5 +112,13 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.NarrowTaskResponse, _abc.Awaitable[_task_pb2.NarrowTaskResponse]]:
         """Lets it go on within less; what no longer fits is revoked in the same transaction."""
+
+    @_abc_1.abstractmethod
+    def ResumeTask(
+        self,
+        request: _task_pb2.ResumeTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.ResumeTaskResponse, _abc.Awaitable[_task_pb2.ResumeTaskResponse]]:
+        """Lets a task that was suspended go on, for operators; what ended with the suspension stays ended."""
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -287,6 +287,7 @@ class Task(_message.Message):
     BOUNDARY_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
+    SUSPENDED_AT_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Its id: task_…."""
     purpose: _builtins.str
@@ -315,6 +316,10 @@ class Task(_message.Message):
     def heartbeat(self) -> _duration_pb2.Duration:
         """How often it must be heard of; absent: never."""
 
+    @_builtins.property
+    def suspended_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is suspended: nothing is given in it until an operator resumes it. Absent when it is not."""
+
     def __init__(
         self,
         *,
@@ -328,10 +333,11 @@ class Task(_message.Message):
         boundary: Global___TaskBoundary | None = ...,
         heartbeat: _duration_pb2.Duration | None = ...,
         agent: _builtins.str = ...,
+        suspended_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begun_at", b"begun_at", "boundary", b"boundary", "deadline", b"deadline", "heartbeat", b"heartbeat"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begun_at", b"begun_at", "boundary", b"boundary", "deadline", b"deadline", "heartbeat", b"heartbeat", "suspended_at", b"suspended_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "begun_at", b"begun_at", "boundary", b"boundary", "conversation", b"conversation", "deadline", b"deadline", "heartbeat", b"heartbeat", "purpose", b"purpose", "task_id", b"task_id", "tenant", b"tenant", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "begun_at", b"begun_at", "boundary", b"boundary", "conversation", b"conversation", "deadline", b"deadline", "heartbeat", b"heartbeat", "purpose", b"purpose", "suspended_at", b"suspended_at", "task_id", b"task_id", "tenant", b"tenant", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

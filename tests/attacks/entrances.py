@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import ErrorInfo, LocalizedMessage
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -19,6 +20,8 @@ from broker.v1 import (
     exchange_pb2_grpc,
     keys_pb2,
     keys_pb2_grpc,
+    outcome_pb2,
+    outcome_pb2_grpc,
     override_pb2,
     override_pb2_grpc,
     revoke_pb2,
@@ -32,6 +35,7 @@ from tests.operations.world import ORDERS, SECURITY, SUPPORT
 PATIENCE = 15.0
 UNSAID = "-"
 NOBODYS_TASK = "task_0190a0a0-0000-7000-8000-000000000000"
+REPORT = "0190a0a0-0000-7000-8000-0000000000aa"
 NOBODYS_CREDENTIAL = "cred_0190a0a0-0000-7000-8000-000000000000"
 
 
@@ -100,7 +104,8 @@ async def outcome(call: Awaitable[Any]) -> Outcome:
         answer = await call
     except grpc.aio.AioRpcError as error:
         return failure(error)
-    if isinstance(answer, exchange_pb2.ExchangeStreamResponse.Item) and answer.HasField("refusal"):
+    items = exchange_pb2.ExchangeStreamResponse.Item, outcome_pb2.ReportAnswer
+    if isinstance(answer, items) and answer.HasField("refusal"):
         codes = {code.value[0]: code for code in grpc.StatusCode}
         return refusal_of(answer.refusal, codes[answer.refusal.code])
     return Outcome(code=grpc.StatusCode.OK, answer=answer)
@@ -154,6 +159,21 @@ def heartbeat_task(channel: grpc.aio.Channel, task: str) -> Any:
 def narrow_task(channel: grpc.aio.Channel, task: str, *actions: str) -> Any:
     asked = task_pb2.NarrowTaskRequest(task_id=task, boundary=types_pb2.TaskBoundary(actions=actions))
     return task_pb2_grpc.TaskServiceStub(channel).NarrowTask(asked, timeout=PATIENCE)
+
+
+def resume_task(channel: grpc.aio.Channel, task: str) -> Any:
+    asked = task_pb2.ResumeTaskRequest(task_id=task, reason="a test")
+    return task_pb2_grpc.TaskServiceStub(channel).ResumeTask(asked, timeout=PATIENCE)
+
+
+async def report(channel: grpc.aio.Channel, credential: str, report_id: str = REPORT, **what: Any) -> Any:
+    """Report on a credential, that it was accepted unless something else is said; return the one answer."""
+    said = what or {"accepted": outcome_pb2.Accepted()}
+    at = Timestamp(seconds=1_800_000_000)
+    one = outcome_pb2.Report(report_id=report_id, credential_id=credential, at=at, **said)
+    stub = outcome_pb2_grpc.OutcomeServiceStub(channel)
+    (answer,) = (await stub.Report(outcome_pb2.ReportRequest(reports=[one]), timeout=PATIENCE)).answers
+    return answer
 
 
 def revoke(channel: grpc.aio.Channel, **rule: str) -> Any:
@@ -256,6 +276,8 @@ ENTRANCES = (
         ask=lambda to: narrow_task(to, NOBODYS_TASK, "order.read"),
         control="TASK_UNKNOWN",
     ),
+    Entrance(name="ResumeTask", who=SECURITY, ask=lambda to: resume_task(to, NOBODYS_TASK), control="TASK_UNKNOWN"),
+    Entrance(name="Report", who=ORDERS, ask=lambda to: report(to, NOBODYS_CREDENTIAL), control="CREDENTIAL_UNKNOWN"),
     Entrance(
         name="Revoke",
         who=SECURITY,

@@ -17,6 +17,8 @@ PATHS = {
     "CancelTask": "/broker.v1.TaskService/CancelTask",
     "HeartbeatTask": "/broker.v1.TaskService/HeartbeatTask",
     "NarrowTask": "/broker.v1.TaskService/NarrowTask",
+    "ResumeTask": "/broker.v1.TaskService/ResumeTask",
+    "Report": "/broker.v1.OutcomeService/Report",
     "Revoke": "/broker.v1.RevocationService/Revoke",
     "LiftRevocation": "/broker.v1.RevocationService/LiftRevocation",
     "SubscribeRevocations": "/broker.v1.RevocationService/SubscribeRevocations",

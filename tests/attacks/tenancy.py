@@ -164,6 +164,7 @@ class Tenancy:
         channel = self.house.good(side.agent)
         task = (await begin_task(channel)).task.task_id
         given = (await exchange(channel, request(task_id=task))).credential
+        own = (await exchange(channel, request(audience=side.service))).credential
         over = (await exchange(channel, request())).credential
         return {
             "tenant": side.tenant,
@@ -174,6 +175,7 @@ class Tenancy:
             "policy": POLICY,
             "task": task,
             "credential": given.credential_id,
+            "own-credential": own.credential_id,
             "revocation": (await revoke(self.house.good(side.desk), credential_id=over.credential_id)).revocation_id,
             **self.cursors[side.tenant],
         }
@@ -202,14 +204,19 @@ def nobodys(house: House, names: str) -> str:
         store = house.issuer.verbs.attempt.recorder.store
         stream = "audit" if names == "desks-cursor" else "revocations"
         return seal(Place(log=store.log_id, stream=stream, reader=NOBODY, view="-"), 0, "", store.cursor_key)
-    return {"task": NOBODYS_TASK, "credential": NOBODYS_CREDENTIAL, "agent": NOBODY, "service": NOBODY}.get(
-        names, "none-of-it"
-    )
+    return {
+        "task": NOBODYS_TASK,
+        "credential": NOBODYS_CREDENTIAL,
+        "own-credential": NOBODYS_CREDENTIAL,
+        "agent": NOBODY,
+        "service": NOBODY,
+    }.get(names, "none-of-it")
 
 
 _STANDING: Final = {
     "SELECT * FROM task WHERE id = ?": "task",
     "SELECT * FROM granted WHERE credential = ?": "credential",
+    "SELECT * FROM report WHERE credential = ?": "own-credential",
     "SELECT * FROM revoked WHERE credential = ?": "credential",
     "SELECT * FROM revocation WHERE tenant = ?": "tenant",
     "SELECT kid, state FROM key_ring WHERE kid <> ?": "tenant",

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from broker.v1 import audit_pb2, keys_pb2, override_pb2, types_pb2
+from broker.v1 import audit_pb2, keys_pb2, outcome_pb2, override_pb2, types_pb2
 from tests.attacks.entrances import (
     audit,
     begin_task,
@@ -28,7 +29,9 @@ from tests.attacks.entrances import (
     list_keys,
     narrow_task,
     outcome,
+    report,
     request,
+    resume_task,
     revocations,
     revoke,
     rotate_keys,
@@ -128,6 +131,12 @@ def rows_of_agents() -> Iterator[Row]:
                   ask={"SubscribeRevocations": lambda to, name: first(revocations(to, name))})  # fmt: skip
 
 
+def rows_of_reports() -> Iterator[Row]:
+    """A service reports on what is for it: another's credential is none."""
+    yield Row(field="reports.credential_id", names="own-credential", by="service", owner="service",
+              reason="CREDENTIAL_UNKNOWN", ask={"Report": report})  # fmt: skip
+
+
 RULES = {"credential_id": "credential", "task_id": "task", "agent": "agent", "tenant": "tenant", "policy_id": "policy"}
 
 
@@ -141,6 +150,8 @@ def rows_of_revocation(by: str) -> Iterator[Row]:
         owner = "security" if names == "policy" else "desk"
         yield Row(field=f"rule.{rule}", names=names, by=by, owner=owner, reason="TENANT_REFUSED",
                   ask={"Revoke": revoking(rule)})  # fmt: skip
+    yield Row(field="task_id", names="task", by=by, owner="desk", reason="TENANT_REFUSED",
+              ask={"ResumeTask": resume_task}, control="TASK_NOT_SUSPENDED")  # fmt: skip
     yield Row(field="revocation_id", names="revocation", by=by, owner="desk", reason="TENANT_REFUSED",
               ask={"LiftRevocation": lift})  # fmt: skip
 
@@ -188,6 +199,7 @@ def rows() -> Iterator[Row]:
     for by in ("agent", "service", "desk"):
         yield from rows_of_keys(by)  # first: time passes with every row, and keys become ready
     yield from rows_of_agents()
+    yield from rows_of_reports()
     for by in ("agent", "service", "desk"):
         yield from rows_of_revocation(by)
         yield from rows_of_the_log(by)
@@ -268,6 +280,20 @@ WITHOUT: dict[str, str] = {
     "LiftOverride.override_id": _OVERRIDES,
     "LiftOverride.reason": _OWN_WORDS,
     "ListOverrides.": _OVERRIDES,
+    "ResumeTask.reason": _OWN_WORDS,
+    "Report.reports.report_id": "each service's own: test_a_report_is_its_services_own",
+    "Report.reports.call_digest": _OWN_WORDS,
+    "Report.reports.outcome.use_id": "a report of the caller's own: test_a_report_is_its_services_own",
+    "Report.reports.outcome.kind": _BOUND,
+    "Report.reports.outcome.reference": _OWN_WORDS,
+    "Report.reports.outcome.rolled_back_by": _OWN_WORDS,
+    "Report.reports.refused.reason": _OWN_WORDS,
+    "Report.reports.refused.presented_by": _OWN_WORDS,
+    "Report.reports.dropped.count": _OWN_WORDS,
+    "Exchange.trail.prompt_reference": _OWN_WORDS,
+    "Exchange.trail.prompt_digest": _OWN_WORDS,
+    "Exchange.trail.tool_call_reference": _OWN_WORDS,
+    "Exchange.trail.tool_call_digest": _OWN_WORDS,
     "Revoke.reason": _OWN_WORDS,
     "LiftRevocation.reason": _OWN_WORDS,
     "SubscribeAudit.cursor": "needs the reader's own filter beside it: test_tenants_streams.py",
@@ -301,6 +327,23 @@ async def test_what_is_nearly_a_tenant_is_none(tenancy: Tenancy, name: str) -> N
     for call in tries:
         assert (await outcome(call)).reason == "TENANT_REFUSED"
     assert await first(audit(desk, filter=log_of(tenant="retail")))
+
+
+async def test_a_report_is_its_services_own(tenancy: Tenancy) -> None:
+    """The same report id at two services is two reports; a use of one's own is none of another's."""
+    house, positions = tenancy.house, set[int]()
+    report_id, held = f"{uuid4()}", {}
+    for side, _ in SIDES.values():
+        held[side.tenant] = (await tenancy.at_work(side))["own-credential"]
+        for _ in range(2):  # the second time it is answered as it was
+            told = await outcome(report(house.good(side.service), held[side.tenant], report_id))
+            positions.add(told.answer.recorded.position)
+    assert len(positions) == 2
+    unused = (await tenancy.at_work(RETAIL))["own-credential"]
+    done = outcome_pb2.Outcome(use_id=report_id, kind=outcome_pb2.OUTCOME_KIND_DONE)
+    shop = house.good(RETAIL.service)
+    assert (await outcome(report(shop, unused, f"{uuid4()}", outcome=done))).reason == "USE_UNKNOWN"
+    assert (await outcome(report(shop, held[RETAIL.tenant], f"{uuid4()}", outcome=done))).reason == ""
 
 
 async def test_request_ids_are_each_callers_own(tenancy: Tenancy) -> None:

@@ -74,6 +74,9 @@ class Handlers(task_pb2_grpc.TaskServiceServicer):
     async def NarrowTask(self, _: object, __: object) -> task_pb2.NarrowTaskResponse:  # noqa: N802 - the same
         raise AssertionError
 
+    async def ResumeTask(self, _: object, __: object) -> task_pb2.ResumeTaskResponse:  # noqa: N802 - the same
+        raise AssertionError
+
 
 async def application(_: Any, __: Any, send: Any) -> None:
     """Stand for any web service."""

@@ -47,6 +47,9 @@ class Orders(task_pb2_grpc.TaskServiceServicer):
     async def NarrowTask(self, _: object, __: object) -> task_pb2.NarrowTaskResponse:  # noqa: N802 - the same
         raise AssertionError
 
+    async def ResumeTask(self, _: object, __: object) -> task_pb2.ResumeTaskResponse:  # noqa: N802 - the same
+        raise AssertionError
+
     async def EndTask(self, _: object, __: object) -> task_pb2.EndTaskResponse:  # noqa: N802 - the stub's name
         return task_pb2.EndTaskResponse()
 

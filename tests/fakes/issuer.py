@@ -40,6 +40,9 @@ from broker.issuer.port import (
     RedeemCall,
     Redeemed,
     RefusedCall,
+    ReportCall,
+    Reported,
+    ResumeTaskCall,
     RevocationPage,
     RevocationPageCall,
     RevokeCall,
@@ -195,6 +198,14 @@ class FakeIssuer:
     async def redeem(self, call: RedeemCall) -> Redeemed:
         await self._admit(call.context, call)
         return Redeemed(position=12, at=LISTED_AT)
+
+    async def resume_task(self, call: ResumeTaskCall) -> Ended:
+        await self._admit(call.context, call)
+        return Ended(position=12, revoked=0)
+
+    async def report(self, call: ReportCall) -> Reported:
+        await self._admit(call.context, call)
+        return Reported(answers=tuple(range(len(call.reports))))
 
     async def impose_override(self, call: ImposeCall) -> Overridden:
         self.calls.append(call)  # waits behind nothing, as at the real one

@@ -31,6 +31,9 @@ from broker.issuer.port import (
     RedeemCall,
     Redeemed,
     RefusedCall,
+    ReportCall,
+    Reported,
+    ResumeTaskCall,
     RevocationPage,
     RevocationPageCall,
     RevokeCall,
@@ -90,6 +93,12 @@ class PortIssuer:
 
     async def narrow_task(self, call: NarrowTaskCall) -> Continued:
         return cast(Continued, await self._say(call))
+
+    async def resume_task(self, call: ResumeTaskCall) -> Ended:
+        return cast(Ended, await self._say(call))
+
+    async def report(self, call: ReportCall) -> Reported:
+        return cast(Reported, await self._say(call))
 
     async def revoke(self, call: RevokeCall) -> Ended:
         return cast(Ended, await self._say(call))

@@ -42,6 +42,11 @@ from broker.issuer.port import (
     RedeemCall,
     Redeemed,
     RefusedCall,
+    Report,
+    ReportCall,
+    Reported,
+    ReportKind,
+    ResumeTaskCall,
     RevocationPage,
     RevocationPageCall,
     RevokeCall,
@@ -54,6 +59,7 @@ from broker.issuer.port import (
     Stop,
     StopKind,
     Task,
+    Trail,
 )
 from broker.scope import OneOf, Range, Scope
 from broker.svid.principal import Evidence
@@ -106,12 +112,22 @@ intents = st.builds(
     sensitivity=levels,
     risk=levels,
 )
+digests = st.just("") | st.just("sha-256:" + "d" * 43)
+references = st.just("") | names
+trails = st.builds(
+    Trail,
+    prompt_reference=references,
+    prompt_digest=digests,
+    tool_call_reference=references,
+    tool_call_digest=digests,
+)
 exchange_calls = st.builds(
     ExchangeCall,
     context=contexts,
     intent=intents | refusals,
     lifetime=lifetimes,
     request_id=st.text("abc", max_size=8),
+    trail=trails,
 )
 
 _ranges = st.builds(Range, minimum=st.integers(-9, 9), maximum=st.none() | st.integers(10, 99)) | st.builds(
@@ -176,6 +192,7 @@ tasks = st.builds(
     revision=counts,
     person=text,
     asked=text,
+    suspended_at=st.none() | times,
 )
 continued = st.builds(Continued, task=tasks, revoked=counts)
 ended = st.builds(Ended, position=counts, revoked=counts, revocation=st.just("") | ids)
@@ -236,6 +253,24 @@ stops = st.builds(Stop, kind=st.sampled_from(StopKind), name=names | spiffe_ids,
 overridden = st.builds(Overridden, position=counts, override=ids, revoked=counts)
 overrides = st.lists(st.builds(Override, id=ids, stop=stops, at=times, by=spiffe_ids, text=text), max_size=3).map(tuple)
 
+uuids = st.uuids().map(str)
+_report = {"id": uuids, "at": times, "credential": ids, "call_digest": digests}
+_outcome = _report | {"use": uuids, "reference": references}
+reports = st.one_of(
+    st.builds(Report, kind=st.just(ReportKind.ACCEPTED), **_report),
+    st.builds(
+        Report,
+        kind=st.just(ReportKind.REFUSED),
+        reason=st.sampled_from([reason.name for reason in Reason]),
+        presented_by=st.just("") | spiffe_ids,
+        **_report,
+    ),
+    st.builds(Report, kind=st.sampled_from([kind for kind in ReportKind if kind.is_outcome]), **_outcome),
+    st.builds(Report, kind=st.just(ReportKind.ROLLED_BACK), rolled_back_by=references, **_outcome),
+    st.builds(Report, kind=st.just(ReportKind.DROPPED), id=uuids, at=times, count=st.integers(1, 2**53 - 1)),
+)
+report_answers = st.lists(counts | refusals, max_size=3).map(tuple)
+
 # Every verb: the port's method, its calls, its answers.
 VERBS: list[tuple[str, st.SearchStrategy[Any], st.SearchStrategy[Any]]] = [
     (
@@ -276,6 +311,12 @@ VERBS: list[tuple[str, st.SearchStrategy[Any], st.SearchStrategy[Any]]] = [
             text=text,
         ),
         ended,
+    ),
+    ("resume_task", st.builds(ResumeTaskCall, context=contexts, task=task_ids, text=text), ended),
+    (
+        "report",
+        st.builds(ReportCall, context=contexts, reports=st.lists(reports, min_size=1, max_size=3).map(tuple)),
+        st.builds(Reported, answers=report_answers),
     ),
     ("lift", st.builds(LiftCall, context=contexts, revocation=ids, text=text), ended),
     (
@@ -384,7 +425,9 @@ def shown(answer: object) -> object:
         case Credential():
             return (answer.token.reveal(), repr(answer.token), answer.grant, answer.decision_id)
         case ExchangeCall():
-            return (answer.context, shown(answer.intent), answer.lifetime, answer.request_id)
+            return (answer.context, shown(answer.intent), answer.lifetime, answer.request_id, answer.trail)
+        case Reported():
+            return tuple(map(shown, answer.answers))
         case RefusedCall():
             return (answer.context, answer.operation, shown(answer.refusal))
         case _:

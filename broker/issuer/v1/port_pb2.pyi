@@ -52,6 +52,50 @@ LEVEL_HIGH: Level.ValueType  # 3
 """Serious harm."""
 Global___Level: _TypeAlias = Level  # noqa: Y015
 
+class _ReportKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReportKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReportKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPORT_KIND_UNSPECIFIED: _ReportKind.ValueType  # 0
+    """Nothing."""
+    REPORT_KIND_ACCEPTED: _ReportKind.ValueType  # 1
+    """A credential was accepted: a use."""
+    REPORT_KIND_REFUSED: _ReportKind.ValueType  # 2
+    """A credential was not accepted."""
+    REPORT_KIND_DONE: _ReportKind.ValueType  # 3
+    """A use was done."""
+    REPORT_KIND_FAILED: _ReportKind.ValueType  # 4
+    """Nothing came of a use."""
+    REPORT_KIND_ROLLED_BACK: _ReportKind.ValueType  # 5
+    """A use was done, and undone."""
+    REPORT_KIND_UNKNOWN: _ReportKind.ValueType  # 6
+    """What came of a use is not known."""
+    REPORT_KIND_DROPPED: _ReportKind.ValueType  # 7
+    """Reports are lost."""
+
+class ReportKind(_ReportKind, metaclass=_ReportKindEnumTypeWrapper):
+    """What a report says."""
+
+REPORT_KIND_UNSPECIFIED: ReportKind.ValueType  # 0
+"""Nothing."""
+REPORT_KIND_ACCEPTED: ReportKind.ValueType  # 1
+"""A credential was accepted: a use."""
+REPORT_KIND_REFUSED: ReportKind.ValueType  # 2
+"""A credential was not accepted."""
+REPORT_KIND_DONE: ReportKind.ValueType  # 3
+"""A use was done."""
+REPORT_KIND_FAILED: ReportKind.ValueType  # 4
+"""Nothing came of a use."""
+REPORT_KIND_ROLLED_BACK: ReportKind.ValueType  # 5
+"""A use was done, and undone."""
+REPORT_KIND_UNKNOWN: ReportKind.ValueType  # 6
+"""What came of a use is not known."""
+REPORT_KIND_DROPPED: ReportKind.ValueType  # 7
+"""Reports are lost."""
+Global___ReportKind: _TypeAlias = ReportKind  # noqa: Y015
+
 class _RuleKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -298,6 +342,8 @@ class Frame(_message.Message):
     WITHDRAW_APPROVAL_FIELD_NUMBER: _builtins.int
     READ_APPROVALS_FIELD_NUMBER: _builtins.int
     REDEEM_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    RESUME_TASK_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     EXCHANGED_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
@@ -320,6 +366,7 @@ class Frame(_message.Message):
     ANSWERED_FIELD_NUMBER: _builtins.int
     APPROVAL_PAGE_FIELD_NUMBER: _builtins.int
     REDEEMED_FIELD_NUMBER: _builtins.int
+    REPORTED_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """The door's number of a call, unique among those in flight; its answer carries the same."""
     @_builtins.property
@@ -431,6 +478,14 @@ class Frame(_message.Message):
         """Call: spend a credential. Answer: redeemed."""
 
     @_builtins.property
+    def report(self) -> Global___ReportCall:
+        """Call: what a service reports of its credentials. Answer: reported."""
+
+    @_builtins.property
+    def resume_task(self) -> Global___ResumeTaskCall:
+        """Call: let a suspended task go on. Answer: ended."""
+
+    @_builtins.property
     def refused(self) -> Global___Refusal:
         """Answer to any call: refused as a whole."""
 
@@ -518,6 +573,10 @@ class Frame(_message.Message):
     def redeemed(self) -> Global___Redeemed:
         """Answer to redeem."""
 
+    @_builtins.property
+    def reported(self) -> Global___Reported:
+        """Answer to report."""
+
     def __init__(
         self,
         *,
@@ -549,6 +608,8 @@ class Frame(_message.Message):
         withdraw_approval: Global___ApprovalCall | None = ...,
         read_approvals: Global___ApprovalPageCall | None = ...,
         redeem: Global___RedeemCall | None = ...,
+        report: Global___ReportCall | None = ...,
+        resume_task: Global___ResumeTaskCall | None = ...,
         refused: Global___Refusal | None = ...,
         exchanged: Global___ExchangeAnswers | None = ...,
         task: Global___Task | None = ...,
@@ -571,12 +632,13 @@ class Frame(_message.Message):
         answered: Global___ApprovalAnswered | None = ...,
         approval_page: Global___ApprovalPage | None = ...,
         redeemed: Global___Redeemed | None = ...,
+        reported: Global___Reported | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "redeem", b"redeem", "redeemed", b"redeemed", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "redeem", b"redeem", "redeemed", b"redeemed", "refuse", b"refuse", "refused", b"refused", "report", b"report", "reported", b"reported", "resume_task", b"resume_task", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "number", b"number", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "redeem", b"redeem", "redeemed", b"redeemed", "refuse", b"refuse", "refused", b"refused", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "number", b"number", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "redeem", b"redeem", "redeemed", b"redeemed", "refuse", b"refuse", "refused", b"refused", "report", b"report", "reported", b"reported", "resume_task", b"resume_task", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["exchange", "begin_task", "end_task", "revoke", "lift", "read_key_set", "read_checkpoint", "refuse", "authenticate", "read_revocations", "read_audit", "watch", "read_state", "list_keys", "rotate_keys", "heartbeat_task", "narrow_task", "impose_override", "lift_override", "list_overrides", "list_approvals", "get_approval", "approve", "deny", "withdraw_approval", "read_approvals", "redeem", "refused", "exchanged", "task", "ended", "key_set", "checkpoint", "recorded", "authenticated", "revocation_page", "audit_page", "changed", "state", "keys", "keys_changed", "continued", "overridden", "overrides", "approvals", "approval", "answered", "approval_page", "redeemed"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["exchange", "begin_task", "end_task", "revoke", "lift", "read_key_set", "read_checkpoint", "refuse", "authenticate", "read_revocations", "read_audit", "watch", "read_state", "list_keys", "rotate_keys", "heartbeat_task", "narrow_task", "impose_override", "lift_override", "list_overrides", "list_approvals", "get_approval", "approve", "deny", "withdraw_approval", "read_approvals", "redeem", "report", "resume_task", "refused", "exchanged", "task", "ended", "key_set", "checkpoint", "recorded", "authenticated", "revocation_page", "audit_page", "changed", "state", "keys", "keys_changed", "continued", "overridden", "overrides", "approvals", "approval", "answered", "approval_page", "redeemed", "reported"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -832,6 +894,7 @@ class ExchangeCall(_message.Message):
     LIFETIME_US_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    TRAIL_FIELD_NUMBER: _builtins.int
     lifetime_us: _builtins.int
     """The lifetime wished for, microseconds; absent: as long as policy allows."""
     request_id: _builtins.str
@@ -850,6 +913,10 @@ class ExchangeCall(_message.Message):
     def refusal(self) -> Global___Refusal:
         """Why it could not be understood."""
 
+    @_builtins.property
+    def trail(self) -> Global___Trail:
+        """What led to it; absent when nothing was said."""
+
     def __init__(
         self,
         *,
@@ -859,10 +926,11 @@ class ExchangeCall(_message.Message):
         lifetime_us: _builtins.int | None = ...,
         request_id: _builtins.str = ...,
         approval: _builtins.str = ...,
+        trail: Global___Trail | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_lifetime_us", b"_lifetime_us", "asked", b"asked", "context", b"context", "intent", b"intent", "lifetime_us", b"lifetime_us", "refusal", b"refusal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lifetime_us", b"_lifetime_us", "asked", b"asked", "context", b"context", "intent", b"intent", "lifetime_us", b"lifetime_us", "refusal", b"refusal", "trail", b"trail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lifetime_us", b"_lifetime_us", "approval", b"approval", "asked", b"asked", "context", b"context", "intent", b"intent", "lifetime_us", b"lifetime_us", "refusal", b"refusal", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lifetime_us", b"_lifetime_us", "approval", b"approval", "asked", b"asked", "context", b"context", "intent", b"intent", "lifetime_us", b"lifetime_us", "refusal", b"refusal", "request_id", b"request_id", "trail", b"trail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lifetime_us: _TypeAlias = _typing.Literal["lifetime_us"]  # noqa: Y015
     _WhichOneofArgType__lifetime_us: _TypeAlias = _typing.Literal["_lifetime_us", b"_lifetime_us"]  # noqa: Y015
@@ -874,6 +942,40 @@ class ExchangeCall(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_asked) -> _WhichOneofReturnType_asked | None: ...
 
 Global___ExchangeCall: _TypeAlias = ExchangeCall  # noqa: Y015
+
+@_typing.final
+class Trail(_message.Message):
+    """What led an agent to an intent; personal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_REFERENCE_FIELD_NUMBER: _builtins.int
+    PROMPT_DIGEST_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_REFERENCE_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_DIGEST_FIELD_NUMBER: _builtins.int
+    prompt_reference: _builtins.str
+    """The agent's own name for the prompt, or empty."""
+    prompt_digest: _builtins.str
+    """Digest of the prompt, or empty."""
+    tool_call_reference: _builtins.str
+    """The agent's own name for the tool call, or empty."""
+    tool_call_digest: _builtins.str
+    """Digest of the tool call, or empty."""
+    def __init__(
+        self,
+        *,
+        prompt_reference: _builtins.str = ...,
+        prompt_digest: _builtins.str = ...,
+        tool_call_reference: _builtins.str = ...,
+        tool_call_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt_digest", b"prompt_digest", "prompt_reference", b"prompt_reference", "tool_call_digest", b"tool_call_digest", "tool_call_reference", b"tool_call_reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trail: _TypeAlias = Trail  # noqa: Y015
 
 @_typing.final
 class ExchangeCalls(_message.Message):
@@ -1069,6 +1171,130 @@ class NarrowTaskCall(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NarrowTaskCall: _TypeAlias = NarrowTaskCall  # noqa: Y015
+
+@_typing.final
+class ResumeTaskCall(_message.Message):
+    """A suspended task that is to go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """The task's id."""
+    text: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        task: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "task", b"task", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeTaskCall: _TypeAlias = ResumeTaskCall  # noqa: Y015
+
+@_typing.final
+class Report(_message.Message):
+    """Something that happened at a service."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
+    CALL_DIGEST_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PRESENTED_BY_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_BY_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The service's own id of it."""
+    kind: Global___ReportKind.ValueType
+    """What it says."""
+    at_us: _builtins.int
+    """When, by the service's clock."""
+    credential: _builtins.str
+    """cred_…; empty only when reports are lost."""
+    use: _builtins.str
+    """Of an outcome: the id of the report of the use."""
+    call_digest: _builtins.str
+    """Digest of the call, or empty; personal."""
+    reason: _builtins.str
+    """Of a refusal: the stable reason."""
+    presented_by: _builtins.str
+    """Of a refusal: SPIFFE ID of who presented the credential, or empty."""
+    reference: _builtins.str
+    """Of an outcome: the service's own name for it, or empty; personal."""
+    rolled_back_by: _builtins.str
+    """Of what was rolled back: by whom, or empty; personal."""
+    count: _builtins.int
+    """How many reports are lost."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        kind: Global___ReportKind.ValueType = ...,
+        at_us: _builtins.int = ...,
+        credential: _builtins.str = ...,
+        use: _builtins.str = ...,
+        call_digest: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        presented_by: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        rolled_back_by: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "call_digest", b"call_digest", "count", b"count", "credential", b"credential", "id", b"id", "kind", b"kind", "presented_by", b"presented_by", "reason", b"reason", "reference", b"reference", "rolled_back_by", b"rolled_back_by", "use", b"use"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class ReportCall(_message.Message):
+    """Reports of one service, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who reports."""
+
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Report]:
+        """At least one, at most 256."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        reports: _abc.Iterable[Global___Report] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "reports", b"reports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportCall: _TypeAlias = ReportCall  # noqa: Y015
 
 @_typing.final
 class RevokeCall(_message.Message):
@@ -1724,6 +1950,7 @@ class Task(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     PERSON_FIELD_NUMBER: _builtins.int
     ASKED_FIELD_NUMBER: _builtins.int
+    SUSPENDED_AT_US_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """task_…."""
     agent: _builtins.str
@@ -1756,6 +1983,8 @@ class Task(_message.Message):
     """For whom it was begun; personal."""
     asked: _builtins.str
     """Digest of what that person asked; personal."""
+    suspended_at_us: _builtins.int
+    """Since when it is suspended; absent when it is not."""
     def __init__(
         self,
         *,
@@ -1775,10 +2004,11 @@ class Task(_message.Message):
         revision: _builtins.int = ...,
         person: _builtins.str = ...,
         asked: _builtins.str = ...,
+        suspended_at_us: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_at_us", b"_ended_at_us", "_heartbeat_us", b"_heartbeat_us", "_silent_at_us", b"_silent_at_us", "ended_at_us", b"ended_at_us", "heartbeat_us", b"heartbeat_us", "silent_at_us", b"silent_at_us"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_at_us", b"_ended_at_us", "_heartbeat_us", b"_heartbeat_us", "_silent_at_us", b"_silent_at_us", "_suspended_at_us", b"_suspended_at_us", "ended_at_us", b"ended_at_us", "heartbeat_us", b"heartbeat_us", "silent_at_us", b"silent_at_us", "suspended_at_us", b"suspended_at_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_at_us", b"_ended_at_us", "_heartbeat_us", b"_heartbeat_us", "_silent_at_us", b"_silent_at_us", "agent", b"agent", "asked", b"asked", "begun_at_us", b"begun_at_us", "begun_by", b"begun_by", "boundary", b"boundary", "conversation", b"conversation", "deadline_us", b"deadline_us", "ended_at_us", b"ended_at_us", "heartbeat_us", b"heartbeat_us", "id", b"id", "person", b"person", "purpose", b"purpose", "revision", b"revision", "silent_at_us", b"silent_at_us", "tenant", b"tenant", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_at_us", b"_ended_at_us", "_heartbeat_us", b"_heartbeat_us", "_silent_at_us", b"_silent_at_us", "_suspended_at_us", b"_suspended_at_us", "agent", b"agent", "asked", b"asked", "begun_at_us", b"begun_at_us", "begun_by", b"begun_by", "boundary", b"boundary", "conversation", b"conversation", "deadline_us", b"deadline_us", "ended_at_us", b"ended_at_us", "heartbeat_us", b"heartbeat_us", "id", b"id", "person", b"person", "purpose", b"purpose", "revision", b"revision", "silent_at_us", b"silent_at_us", "suspended_at_us", b"suspended_at_us", "tenant", b"tenant", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_at_us: _TypeAlias = _typing.Literal["ended_at_us"]  # noqa: Y015
     _WhichOneofArgType__ended_at_us: _TypeAlias = _typing.Literal["_ended_at_us", b"_ended_at_us"]  # noqa: Y015
@@ -1786,12 +2016,16 @@ class Task(_message.Message):
     _WhichOneofArgType__heartbeat_us: _TypeAlias = _typing.Literal["_heartbeat_us", b"_heartbeat_us"]  # noqa: Y015
     _WhichOneofReturnType__silent_at_us: _TypeAlias = _typing.Literal["silent_at_us"]  # noqa: Y015
     _WhichOneofArgType__silent_at_us: _TypeAlias = _typing.Literal["_silent_at_us", b"_silent_at_us"]  # noqa: Y015
+    _WhichOneofReturnType__suspended_at_us: _TypeAlias = _typing.Literal["suspended_at_us"]  # noqa: Y015
+    _WhichOneofArgType__suspended_at_us: _TypeAlias = _typing.Literal["_suspended_at_us", b"_suspended_at_us"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ended_at_us) -> _WhichOneofReturnType__ended_at_us | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__heartbeat_us) -> _WhichOneofReturnType__heartbeat_us | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__silent_at_us) -> _WhichOneofReturnType__silent_at_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__suspended_at_us) -> _WhichOneofReturnType__suspended_at_us | None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
 
@@ -1822,6 +2056,60 @@ class Continued(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Continued: _TypeAlias = Continued  # noqa: Y015
+
+@_typing.final
+class ReportAnswer(_message.Message):
+    """The answer to one report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Position of its event."""
+    @_builtins.property
+    def refusal(self) -> Global___Refusal:
+        """Refused."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        refusal: Global___Refusal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "position", b"position", "refusal", b"refusal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "position", b"position", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["position", "refusal"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___ReportAnswer: _TypeAlias = ReportAnswer  # noqa: Y015
+
+@_typing.final
+class Reported(_message.Message):
+    """One answer a report, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportAnswer]:
+        """The answers."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___ReportAnswer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reported: _TypeAlias = Reported  # noqa: Y015
 
 @_typing.final
 class Ended(_message.Message):

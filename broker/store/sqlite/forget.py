@@ -5,7 +5,7 @@ import sqlite3
 from datetime import datetime, timedelta
 from typing import Final
 
-from broker.store.sqlite import limits
+from broker.store.sqlite import drifting, limits, outcomes
 from broker.store.sqlite.rows import from_time
 
 # Rows of each kind in one call: a few milliseconds, then the next group may commit.
@@ -27,6 +27,7 @@ def forget_expired(connection: sqlite3.Connection, now: datetime) -> int:
         f"DELETE FROM redemption WHERE credential IN (SELECT credential FROM granted WHERE number IN {_EXPIRED})",
         bounds,
     )
+    outcomes.remember(connection, _EXPIRED, bounds)
     gone = connection.execute(f"DELETE FROM granted WHERE number IN {_EXPIRED}", bounds).rowcount
     connection.execute(
         "DELETE FROM revoked WHERE rowid IN (SELECT rowid FROM revoked WHERE expires_at <= ? LIMIT ?)",
@@ -53,4 +54,6 @@ def forget_expired(connection: sqlite3.Connection, now: datetime) -> int:
             f" AND NOT EXISTS (SELECT 1 FROM {table} WHERE {column} = substr(rule, ?)) LIMIT ?)",
             (f"{kind} ", f"{kind}!", len(kind) + 2, BATCH),
         )
+    outcomes.forget(connection, now, BATCH)
+    drifting.forget(connection, BATCH)
     return gone

@@ -13,16 +13,19 @@ from broker.store.interface import (
     NotGranted,
     NotOver,
     NotRevoked,
+    OutcomeFits,
     OverrideInForce,
+    ReportUnused,
     RequestUnused,
     RevocationInForce,
     StepsOpen,
     TaskAlive,
     TaskOpen,
+    TaskSuspended,
     Unspent,
     WithinLimit,
 )
-from broker.store.sqlite import limits, overrides, redemptions
+from broker.store.sqlite import drifting, limits, outcomes, overrides, redemptions
 from broker.store.sqlite.rows import from_rule, to_time
 from broker.task import why_over
 
@@ -54,7 +57,7 @@ def first_in_force(connection: sqlite3.Connection, rules: Iterable[Rule]) -> Rul
     return next((rule for text, rule in wanted.items() if text in found), None)
 
 
-def _refusal(  # noqa: PLR0911 - one for each guard
+def _refusal(  # noqa: C901, PLR0911 - one for each guard
     connection: sqlite3.Connection, guard: Guard
 ) -> Reason | Refusal | None:
     match guard:
@@ -74,6 +77,10 @@ def _refusal(  # noqa: PLR0911 - one for each guard
             return redemptions.refusal(connection, guard)
         case WithinLimit() | NotGranted() | StepsOpen():
             return limits.refusal(connection, guard)
+        case ReportUnused() | OutcomeFits():
+            return outcomes.refusal(connection, guard)
+        case TaskSuspended():
+            return drifting.not_suspended(connection, guard)
         case ActivePolicy():
             (active,) = connection.execute("SELECT policy FROM log").fetchone()
             return None if active == guard.digest else Reason.POLICY_UNAVAILABLE
@@ -120,16 +127,17 @@ def _task_ended(connection: sqlite3.Connection, guard: TaskOpen) -> Reason | Non
 
 
 def _task_over(connection: sqlite3.Connection, guard: TaskAlive) -> Reason | None:
-    query = "SELECT agent, revision, deadline, silent_at, ended_at FROM task WHERE id = ?"
+    query = "SELECT agent, revision, deadline, silent_at, ended_at, suspended_at FROM task WHERE id = ?"
     row = connection.execute(query, (guard.task,)).fetchone()
     if row is None or row[0] != guard.agent:
         return Reason.TASK_UNKNOWN
-    _, revision, deadline, silent_at, ended_at = row
+    _, revision, deadline, silent_at, ended_at, suspended_at = row
     over = why_over(
         guard.now,
         deadline=to_time(deadline),
         silent_at=None if silent_at is None else to_time(silent_at),
         ended_at=None if ended_at is None else to_time(ended_at),
+        suspended_at=None if suspended_at is None or guard.even_suspended else to_time(suspended_at),
     )
     if over is None and guard.revision not in {None, revision}:
         return Reason.TASK_BOUNDARY_CHANGED

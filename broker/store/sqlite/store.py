@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from broker.audit.entry import Entry
 from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation, Rule
 from broker.override import Override, Stopper
@@ -15,7 +14,6 @@ from broker.store.interface import (
     AddOverride,
     AddRevocation,
     Answer,
-    Committed,
     EndCredentials,
     EndTask,
     GiveBack,
@@ -24,7 +22,8 @@ from broker.store.interface import (
     Item,
     LiftOverride,
     LiftRevocation,
-    Rejected,
+    Outside,
+    Reportable,
     RevokedCredential,
     RevokedRange,
     StoredCheckpoint,
@@ -32,17 +31,29 @@ from broker.store.interface import (
     StoredKey,
     StoredKeyRequest,
     StoredRedemption,
+    StoredReport,
     StoreUnavailable,
+    SuspendTask,
 )
-from broker.store.sqlite import limits, log, overrides, reads, redemptions, rows, tasks, writes
+from broker.store.sqlite import drifting, limits, log, outcomes, overrides, reads, redemptions, rows, tasks, writes
 from broker.store.sqlite.forget import forget_expired
-from broker.store.sqlite.guards import first_in_force, first_refusal
+from broker.store.sqlite.group import write_group
+from broker.store.sqlite.guards import first_in_force
 from broker.store.sqlite.schema import Migration, shipped
 from broker.store.sqlite.session import Session
 from broker.task import Task
 
 # What ends credentials, or changes which rules are in force.
-ENDING: Final = (AddOverride, AddRevocation, EndCredentials, EndTask, GiveBack, LiftOverride, LiftRevocation)
+ENDING: Final = (
+    AddOverride,
+    AddRevocation,
+    EndCredentials,
+    EndTask,
+    GiveBack,
+    LiftOverride,
+    LiftRevocation,
+    SuspendTask,
+)
 # Older checkpoints are thinned to one in each block of this many entries.
 CHECKPOINT_BLOCK: Final = 16
 
@@ -113,7 +124,7 @@ class SqliteStore:
             with self._session.transaction() as connection:
                 tail = log.read_tail(connection)
                 self._session.require_own(tail)
-                answers, entries = _write_group(connection, items, tail.size)
+                answers, entries = write_group(connection, items, tail.size)
                 tail = log.append(connection, tail, entries) if entries else tail
         except StoreUnavailable:
             raise
@@ -183,6 +194,22 @@ class SqliteStore:
     def grant(self, credential_id: str) -> Grant | None:
         """Return a grant that is still remembered."""
         return self._one(rows.to_grant, f"SELECT {rows.GRANT} FROM granted WHERE credential = ?", credential_id)
+
+    def reportable(self, credential_id: str) -> Reportable | None:
+        """Return a credential that its service may still report on."""
+        return self._ask(outcomes.reportable, credential_id)
+
+    def report(self, service: str, report_id: str) -> StoredReport | None:
+        """Return a report that was counted."""
+        return self._ask(outcomes.report, service, report_id)
+
+    def only_failed(self, credential_id: str, use: str) -> bool:
+        """Whether nothing came of any use of a credential but this one."""
+        return self._ask(outcomes.only_failed, credential_id, use)
+
+    def drift(self, task_id: str) -> Sequence[Outside]:
+        """Return what was refused lately because it lies outside a task, the newest last."""
+        return self._ask(drifting.drift, task_id)
 
     def grant_of_request(self, agent: str, request_id: str) -> Grant | None:
         """Return the grant that was given under a request id."""
@@ -272,29 +299,3 @@ class SqliteStore:
     def close(self) -> None:
         """Release the store; every later call fails."""
         self._session.close()
-
-
-def _write_group(
-    connection: sqlite3.Connection,
-    items: Sequence[Item],
-    size: int,
-) -> tuple[Sequence[Answer], Sequence[Entry]]:
-    """Check and write the items one after another, so that each meets what the ones before it did."""
-    answers: list[Answer] = []
-    entries: list[Entry] = []
-    for item in items:
-        position = size + len(entries)
-        refusal = first_refusal(connection, item.guards)
-        if refusal is not None:
-            entry = item.refused(refusal) if item.refused else None
-            at = None if entry is None else position
-            answers.append(Rejected(reason=refusal.reason, position=at, detail=refusal.detail))
-        else:
-            revoked = tuple(writes.apply(connection, item.writes, position))
-            entry = item.accepted(revoked) if item.accepted else None
-            if entry is None and revoked:
-                raise ValueError("a revocation without an event")
-            answers.append(Committed(position=None if entry is None else position, revoked=revoked))
-        if entry is not None:
-            entries.append(entry)
-    return answers, entries

@@ -13,16 +13,16 @@ from broker.task import Task
 
 TASK: Final = (
     "id, agent, begun_by, tenant, purpose, conversation, begun_at, deadline, ended_at,"
-    " type, boundary, heartbeat, silent_at, revision, person, asked"
+    " type, boundary, heartbeat, silent_at, revision, person, asked, suspended_at"
 )
-_ADD: Final = f"INSERT INTO task ({TASK}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_ADD: Final = f"INSERT INTO task ({TASK}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def to_task(row: Row) -> Task:
     """Return the task of a row with the columns `TASK`."""
     identity, agent, begun_by, tenant, purpose, conversation, begun_at, deadline, ended_at, *more = row
-    kind, boundary, heartbeat, silent_at, revision, person, asked = more
+    kind, boundary, heartbeat, silent_at, revision, person, asked, suspended_at = more
     return Task(
         id=identity,
         agent=agent,
@@ -40,6 +40,7 @@ def to_task(row: Row) -> Task:
         revision=revision,
         person=person,
         asked=asked,
+        suspended_at=None if suspended_at is None else to_time(suspended_at),
     )
 
 
@@ -62,6 +63,7 @@ def add(connection: sqlite3.Connection, task: Task) -> None:
         task.revision,
         task.person,
         task.asked,
+        _time(task.suspended_at),
     )
     connection.execute(_ADD, row)
 

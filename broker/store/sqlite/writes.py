@@ -14,11 +14,14 @@ from broker.store.interface import (
     AddKeyRequest,
     AddOverride,
     AddRedemption,
+    AddReport,
     AddRevocation,
     AddTask,
     Charge,
+    CountDrift,
     EndCredentials,
     EndTask,
+    ForgetDrift,
     GiveBack,
     HearTask,
     LiftOverride,
@@ -26,10 +29,12 @@ from broker.store.interface import (
     NarrowTask,
     NoteGranted,
     PutKey,
+    ResumeTask,
     RevokedCredential,
+    SuspendTask,
     Write,
 )
-from broker.store.sqlite import limits, overrides, redemptions, tasks
+from broker.store.sqlite import drifting, limits, outcomes, overrides, redemptions, tasks
 from broker.store.sqlite.rows import (
     GRANT,
     KEY,
@@ -67,7 +72,9 @@ _LIVE: Final = (
 )
 
 
-def apply(connection: sqlite3.Connection, writes: Sequence[Write], position: int) -> Sequence[RevokedCredential]:
+def apply(  # noqa: C901 - one for each write
+    connection: sqlite3.Connection, writes: Sequence[Write], position: int
+) -> Sequence[RevokedCredential]:
     """Apply the writes of one item in order and return the credentials that they revoked.
 
     Args:
@@ -104,6 +111,11 @@ def apply(connection: sqlite3.Connection, writes: Sequence[Write], position: int
                 limits.give_back(connection, credential)
                 rule = Rule(kind=RuleKind.CREDENTIAL, name=credential)
                 revoked += _expand(connection, rule, write.at, position)
+            case SuspendTask():
+                drifting.change(connection, write)
+                revoked += _expand(connection, Rule(kind=RuleKind.TASK, name=write.task), write.at, position)
+            case AddReport():
+                outcomes.add(connection, write, position)
             case AddKeyRequest(request=asked):
                 connection.execute(
                     f"INSERT INTO key_request (position, {KEY_REQUEST}) VALUES (?, ?, ?, ?, ?, ?)",
@@ -114,7 +126,7 @@ def apply(connection: sqlite3.Connection, writes: Sequence[Write], position: int
     return revoked
 
 
-def _put(
+def _put(  # noqa: C901 - one for each write
     connection: sqlite3.Connection,
     write: AddGrant
     | AddTask
@@ -125,7 +137,10 @@ def _put(
     | LiftRevocation
     | LiftOverride
     | PutKey
-    | ActivatePolicy,
+    | ActivatePolicy
+    | CountDrift
+    | ForgetDrift
+    | ResumeTask,
 ) -> None:
     match write:
         case AddGrant():
@@ -134,6 +149,8 @@ def _put(
             tasks.add(connection, task)
         case HearTask() | NarrowTask():
             tasks.change(connection, write)
+        case CountDrift() | ForgetDrift() | ResumeTask():
+            drifting.change(connection, write)
         case LiftRevocation():
             connection.execute("DELETE FROM revocation WHERE id = ?", (write.revocation_id,))
         case LiftOverride():

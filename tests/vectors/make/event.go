@@ -41,7 +41,7 @@ type sealed struct {
 }
 
 // personal lists the members that stand behind a commitment.
-const personal = " parameters on_behalf_of intent_digest source text detail conversation problem person asked call_digest "
+const personal = " parameters on_behalf_of intent_digest source text detail conversation problem person asked trail call_digest reference rolled_back_by "
 
 // flat returns the members by name in the order in which salts are drawn; empty ones are left out.
 func (e event) flat() []field {
@@ -207,6 +207,12 @@ func events() []event {
 // laterEvents are those that came after the vectors of the log were first made; that log stays as it is.
 func laterEvents() []event {
 	by, from := callers()
+	service := caller{"spiffe://example.org/service/orders", "x509", "ipv4:192.0.2.8:40112", requestID, ""}
+	const use, report = "0190a0a0-0000-7000-8000-000000000001", "0190a0a0-0000-7000-8000-000000000002"
+	called, usedAt := digest([]byte("a call")), "2026-11-21T11:59:58.000000Z"
+	trail := object{"prompt_reference": "message 12", "prompt_digest": digest([]byte("refund it")),
+		"tool_call_reference": "call_1", "tool_call_digest": digest([]byte("refund_order(1234)"))}
+	intent := digest([]byte(canonical(refund().members())))
 	manage := decision{decisionID, []string{"security-rotates"}, digest([]byte("a bundle"))}
 	next := nextCheckpointKey()
 	permit := decision{decisionID, []string{"refund-small"}, digest([]byte("a bundle"))}
@@ -271,6 +277,51 @@ func laterEvents() []event {
 			{"credential", credential}, {"token_digest", digest([]byte("a token"))}, {"audience", audience},
 			{"status_index", 8}, {"expires_at", "2026-11-21T12:05:00.000000Z"},
 			{"charged", list{object{"policy": "refund-small", "per": "task"}, object{"policy": "refund-small", "per": "day"}}}}},
+		{"credential-granted-with-its-trail", "credential.granted", []field{
+			{"at", at(29)}, {"caller", by}, {"intent", refund()}, {"intent_digest", intent}, {"decided", manage},
+			{"tenant", "retail"}, {"task", taskID}, {"transaction", txnID}, {"credential", credential},
+			{"token_digest", digest([]byte("a token"))}, {"audience", audience}, {"status_index", 7},
+			{"expires_at", "2026-11-21T12:05:00.000000Z"}, {"trail", trail}}},
+		{"exchange-refused-with-its-trail", "exchange.refused", []field{
+			{"at", at(30)}, {"caller", by}, {"intent", refund()}, {"intent_digest", intent}, {"decided", nil},
+			{"tenant", "retail"}, {"task", taskID}, {"transaction", txnID}, {"reason", "TASK_BOUNDARY_EXCEEDED"},
+			{"detail", ""}, {"trail", trail}}},
+		{"usage-accepted", "usage.accepted", []field{
+			{"at", at(31)}, {"caller", service}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID},
+			{"agent", agent}, {"transaction", txnID}, {"credential", credential}, {"use", use}, {"used_at", usedAt},
+			{"call_digest", called}}},
+		{"usage-refused", "usage.refused", []field{
+			{"at", at(32)}, {"caller", service}, {"decided", manage}, {"tenant", "retail"}, {"task", ""},
+			{"agent", agent}, {"transaction", txnID}, {"credential", credential}, {"report", report},
+			{"used_at", usedAt}, {"reason", "TOKEN_HOLDER_MISMATCH"},
+			{"presented_by", "spiffe://example.org/agent/thief"}, {"call_digest", ""}}},
+		{"outcome-reported-done", "outcome.reported", []field{
+			{"at", at(33)}, {"caller", service}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID},
+			{"agent", agent}, {"transaction", txnID}, {"credential", credential}, {"use", use}, {"report", report},
+			{"used_at", usedAt}, {"outcome", "done"}, {"reference", "refund-77"}, {"rolled_back_by", ""},
+			{"call_digest", called}, {"revoked", nil}, {"status_indexes", indexes{}}}},
+		{"outcome-reported-failed", "outcome.reported", []field{
+			{"at", at(34)}, {"caller", service}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID},
+			{"agent", agent}, {"transaction", txnID}, {"credential", credential}, {"use", use}, {"report", report},
+			{"used_at", usedAt}, {"outcome", "failed"}, {"revoked", 1}, {"status_indexes", indexes{audience: {{7, 7}}}}}},
+		{"outcome-reported-rolled-back", "outcome.reported", []field{
+			{"at", at(35)}, {"caller", service}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID},
+			{"agent", agent}, {"transaction", txnID}, {"credential", credential}, {"use", use}, {"report", report},
+			{"used_at", usedAt}, {"outcome", "rolled_back"}, {"reference", "refund-77"},
+			{"rolled_back_by", "clerk 9"}}},
+		{"reports-dropped", "reports.dropped", []field{
+			{"at", at(36)}, {"caller", service}, {"decided", manage}, {"report", report}, {"count", 12}}},
+		{"task-drifted", "task.drifted", []field{
+			{"at", at(37)}, {"caller", by}, {"tenant", "retail"}, {"task", taskID}, {"agent", agent},
+			{"task_type", "customer-case"}, {"reasons", list{"TASK_BOUNDARY_EXCEEDED"}}, {"refusals", 3},
+			{"within", 600}, {"suspended", true}, {"revoked", 1}, {"status_indexes", indexes{audience: {{12, 12}}}}}},
+		{"task-drifted-and-goes-on", "task.drifted", []field{
+			{"at", at(38)}, {"caller", by}, {"tenant", "retail"}, {"task", taskID}, {"agent", agent},
+			{"task_type", "customer-case"}, {"reasons", list{"TASK_BOUNDARY_EXCEEDED"}}, {"refusals", 3},
+			{"within", 600}, {"suspended", false}, {"revoked", 0}, {"status_indexes", indexes{}}}},
+		{"task-resumed", "task.resumed", []field{
+			{"at", at(39)}, {"caller", from}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID},
+			{"agent", agent}, {"text", "a typing error in the tool"}}},
 	}
 }
 

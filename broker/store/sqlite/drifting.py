@@ -1,0 +1,62 @@
+"""Tasks that drift, in rows: what was refused in them lately, and whether they are suspended."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from broker.errors import Reason
+from broker.store.outcome_items import CountDrift, ForgetDrift, Outside, ResumeTask, SuspendTask, TaskSuspended
+from broker.store.sqlite.rows import from_time, to_time
+from broker.task import why_over
+
+
+def drift(connection: sqlite3.Connection, task: str) -> Sequence[Outside]:
+    """Return what was refused lately because it lies outside a task, the newest last."""
+    query = "SELECT at, reason FROM drift WHERE task = ? ORDER BY number"
+    return [Outside(at=to_time(at), reason=reason) for at, reason in connection.execute(query, (task,))]
+
+
+def change(connection: sqlite3.Connection, write: CountDrift | ForgetDrift | SuspendTask | ResumeTask) -> None:
+    """Write what changed."""
+    match write:
+        case CountDrift():
+            counted = (write.task, from_time(write.at), write.reason)
+            connection.execute("INSERT INTO drift (task, at, reason) VALUES (?, ?, ?)", counted)
+            connection.execute(
+                "DELETE FROM drift WHERE task = ?1 AND number NOT IN"
+                " (SELECT number FROM drift WHERE task = ?1 ORDER BY number DESC LIMIT ?2)",
+                (write.task, write.keep),
+            )
+        case ForgetDrift():
+            connection.execute("DELETE FROM drift WHERE task = ?", (write.task,))
+        case SuspendTask():
+            row = (from_time(write.at), write.task)
+            connection.execute("UPDATE task SET suspended_at = ? WHERE id = ? AND suspended_at IS NULL", row)
+        case ResumeTask():
+            connection.execute("UPDATE task SET suspended_at = NULL WHERE id = ?", (write.task,))
+
+
+def not_suspended(connection: sqlite3.Connection, guard: TaskSuspended) -> Reason | None:
+    """Return why a task cannot be resumed; None when it can."""
+    query = "SELECT deadline, silent_at, ended_at, suspended_at FROM task WHERE id = ?"
+    row = connection.execute(query, (guard.task,)).fetchone()
+    if row is None:
+        return Reason.TASK_UNKNOWN
+    deadline, silent_at, ended_at, suspended_at = row
+    over = why_over(
+        guard.now,
+        deadline=to_time(deadline),
+        silent_at=None if silent_at is None else to_time(silent_at),
+        ended_at=None if ended_at is None else to_time(ended_at),
+    )
+    if over is not None:
+        return over
+    return Reason.TASK_NOT_SUSPENDED if suspended_at is None else None
+
+
+def forget(connection: sqlite3.Connection, batch: int) -> None:
+    """Drop what was counted of tasks that are forgotten; a bounded number of rows."""
+    connection.execute(
+        "DELETE FROM drift WHERE number IN (SELECT number FROM drift WHERE NOT EXISTS"
+        " (SELECT 1 FROM task WHERE task.id = drift.task) LIMIT ?)",
+        (batch,),
+    )
