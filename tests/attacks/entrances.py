@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -35,7 +36,6 @@ from tests.operations.world import ORDERS, SECURITY, SUPPORT
 PATIENCE = 15.0
 UNSAID = "-"
 NOBODYS_TASK = "task_0190a0a0-0000-7000-8000-000000000000"
-REPORT = "0190a0a0-0000-7000-8000-0000000000aa"
 NOBODYS_CREDENTIAL = "cred_0190a0a0-0000-7000-8000-000000000000"
 
 
@@ -166,11 +166,11 @@ def resume_task(channel: grpc.aio.Channel, task: str) -> Any:
     return task_pb2_grpc.TaskServiceStub(channel).ResumeTask(asked, timeout=PATIENCE)
 
 
-async def report(channel: grpc.aio.Channel, credential: str, report_id: str = REPORT, **what: Any) -> Any:
+async def report(channel: grpc.aio.Channel, credential: str, report_id: str = "", **what: Any) -> Any:
     """Report on a credential, that it was accepted unless something else is said; return the one answer."""
     said = what or {"accepted": outcome_pb2.Accepted()}
     at = Timestamp(seconds=1_800_000_000)
-    one = outcome_pb2.Report(report_id=report_id, credential_id=credential, at=at, **said)
+    one = outcome_pb2.Report(report_id=report_id or f"{uuid4()}", credential_id=credential, at=at, **said)
     stub = outcome_pb2_grpc.OutcomeServiceStub(channel)
     (answer,) = (await stub.Report(outcome_pb2.ReportRequest(reports=[one]), timeout=PATIENCE)).answers
     return answer
