@@ -1,88 +1,31 @@
 """All configuration: one TOML file and the environment, validated before anything opens.
 
-An environment variable BROKER_<SECTION>__<KEY> overrides the file, for example BROKER_LISTEN__ADDRESS. An unknown key
-is refused by name. This is the server's only reader of the environment.
+An environment variable BROKER_<SECTION>__<KEY> overrides the file, for example BROKER_LISTEN__ADDRESS; [[oidc]], of
+which there may be several, stands in the file only. An unknown key is refused by name. This is the server's only
+reader of the environment.
 """
 
 import os
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from broker.errors import Refusal
-from broker.svid.spiffe_id import SpiffeId
+from broker import allowed
 
 ENVIRONMENT_PREFIX: Final = "BROKER_"
 CONFIG_VARIABLE: Final = "BROKER_CONFIG"
 # What the commands that call a broker read; of no meaning to the server.
 CLIENT_VARIABLES: Final = frozenset({"BROKER_ADDRESS", "BROKER_ID"})
-MAX_PORT: Final = 65535
-# (uid_t)-1 means "leave it as it is" to the kernel, and would leave a half root.
-MAX_UID: Final = 2**32 - 2
-_USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?")
 
 
 class ConfigurationProblem(Exception):
     """The configuration cannot be used; the message names each key and its fix."""
 
 
-def _spiffe_id(text: str) -> str:
-    try:
-        parsed = SpiffeId.parse(text)
-    except Refusal as refusal:
-        raise ValueError("not a SPIFFE ID such as spiffe://example.org/broker") from refusal
-    if not parsed.path:
-        raise ValueError("a bare trust domain; give the broker's own ID, such as spiffe://example.org/broker")
-    return text
-
-
-def _issuer(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or text.endswith("/"):
-        raise ValueError("an https URL without query, fragment or trailing slash, such as https://broker.example.org")
-    return text
-
-
-def _address(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > MAX_PORT:
-        raise ValueError("host:port, such as 127.0.0.1:8443 or [::1]:8443")
-    return text
-
-
-def _socket(text: str) -> str:
-    if not text.startswith("unix:"):
-        raise ValueError("unix: and an absolute path, such as unix:/run/spire/agent.sock")
-    return text
-
-
-def _store_url(text: str) -> str:
-    if not text.startswith("sqlite:///"):
-        raise ValueError("sqlite:/// and a path, such as sqlite:////var/lib/broker/broker.sqlite3")
-    return text
-
-
-def _text(user: object) -> object:
-    """Take a number of TOML's as well."""
-    return str(user) if isinstance(user, int) and not isinstance(user, bool) else user
-
-
-def _user(text: str) -> str:
-    if not _USER.fullmatch(text):
-        raise ValueError('the name of a user, such as "broker-issuer", or a number, such as 990')
-    if text.isdigit() and (int(text) > MAX_UID or text != str(int(text))):
-        raise ValueError(f"a number from 1 to {MAX_UID}, without leading zeros")
-    if text in {"0", "root"}:
-        raise ValueError("not root, who may read and change everything; name a user of its own, such as broker-issuer")
-    return text
-
-
-User = Annotated[str, BeforeValidator(_text), AfterValidator(_user)]
+User = Annotated[str, BeforeValidator(allowed.text_of), AfterValidator(allowed.user)]
 
 
 class _Section(BaseModel):
@@ -92,8 +35,8 @@ class _Section(BaseModel):
 class Broker(_Section):
     """Who the broker is."""
 
-    issuer: Annotated[str, AfterValidator(_issuer)]
-    spiffe_id: Annotated[str, AfterValidator(_spiffe_id)]
+    issuer: Annotated[str, AfterValidator(allowed.issuer)]
+    spiffe_id: Annotated[str, AfterValidator(allowed.spiffe_id)]
 
     @property
     def origin(self) -> str:
@@ -104,7 +47,7 @@ class Broker(_Section):
 class Listen(_Section):
     """Where agents and services connect."""
 
-    address: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8443"
+    address: Annotated[str, AfterValidator(allowed.address)] = "127.0.0.1:8443"
 
 
 class Admin(_Section):
@@ -116,14 +59,14 @@ class Admin(_Section):
 class WorkloadApi(_Section):
     """Where the SPIRE agent answers; empty: SPIFFE_ENDPOINT_SOCKET."""
 
-    socket: Annotated[str, AfterValidator(_socket)] | None = None
+    socket: Annotated[str, AfterValidator(allowed.socket)] | None = None
     timeout: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(milliseconds=100))
 
 
 class StoreSection(_Section):
     """What the broker remembers."""
 
-    url: Annotated[str, AfterValidator(_store_url)]
+    url: Annotated[str, AfterValidator(allowed.store_url)]
 
     @property
     def path(self) -> Path:
@@ -151,6 +94,16 @@ class PolicySection(_Section):
 
     dir: Path
     reload_every: timedelta = Field(default=timedelta(seconds=1), ge=timedelta(milliseconds=100))
+
+
+class Oidc(_Section):
+    """An OpenID Connect issuer whose word about a person counts; there may be several."""
+
+    issuer: Annotated[str, AfterValidator(allowed.identity_issuer)]
+    audience: Annotated[str, AfterValidator(allowed.claim_text)]
+    subject_claim: Annotated[str, AfterValidator(allowed.claim_text)] = "sub"
+    ca_file: Path | None = None
+    keys_max_age: timedelta = Field(default=timedelta(hours=1), ge=timedelta(minutes=1), le=timedelta(days=1))
 
 
 class Issuer(_Section):
@@ -204,6 +157,7 @@ class Settings(BaseSettings):
     store: StoreSection
     keys: Keys
     policy: PolicySection
+    oidc: tuple[Oidc, ...] = ()
     issuer: Issuer = Issuer()
     door: Door = Door()
     tasks: Tasks = Tasks()
@@ -217,6 +171,16 @@ class Settings(BaseSettings):
             raise ValueError(f"[issuer] user and [door] user: {missing} is missing; set both, or neither")
         if issuer is not None and issuer == door:
             raise ValueError(f"[issuer] user and [door] user: both are {issuer}; two users keep the halves apart")
+        return self
+
+    @model_validator(mode="after")
+    def _one_of_each_issuer(self) -> Self:
+        issuers = [each.issuer for each in self.oidc]
+        for each in issuers:
+            if issuers.count(each) > 1:
+                raise ValueError(f"[[oidc]] issuer: {each} stands there twice; keep one")
+            if each.rstrip("/") == self.broker.issuer:
+                raise ValueError(f"[[oidc]] issuer: {each} is the broker itself, which says nothing about persons")
         return self
 
     @classmethod

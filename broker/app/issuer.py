@@ -39,6 +39,8 @@ from broker.operations.status_indexes import StatusIndexes
 from broker.operations.subscribe import ReadAudit, ReadRevocations
 from broker.operations.task import BeginTask, ExpireTasks, FinishTask
 from broker.operations.task_going import HearTaskOf, NarrowTaskOf
+from broker.person.identity_token import Provider
+from broker.person.source import IdentityIssuers, ProviderSource
 from broker.policy.source import PolicySource
 from broker.settings import Settings
 from broker.store.interface import Item
@@ -86,7 +88,8 @@ async def open_issuer(
         issuer = _compose(settings, trust, signers, store, clock)
         issuer.worker.start()
         try:
-            yield issuer
+            with issuer.identities.following():
+                yield issuer
         finally:
             await asyncio.to_thread(issuer.worker.stop)
             with suppress(Refusal):  # a store that cannot be written says so on its own
@@ -145,12 +148,26 @@ def _compose(
         worker=worker,
         verbs=_verbs(settings, attempt, exchange, keys, checkpoints),
         feed=feed,
+        identities=_identities(settings),
         current_state=lambda: State(
             size=store.size(),
             policy_digest=policy.digest,
             policy_problem=policy.problem,
             spiffe_id=settings.broker.spiffe_id,
         ),
+    )
+
+
+def _identities(settings: Settings) -> IdentityIssuers:
+    return IdentityIssuers(
+        [
+            ProviderSource(
+                provider=Provider(issuer=each.issuer, audience=each.audience, subject_claim=each.subject_claim),
+                ca_file=each.ca_file,
+                keys_max_age=each.keys_max_age,
+            )
+            for each in settings.oidc
+        ]
     )
 
 

@@ -54,6 +54,7 @@ from broker.operations.rotate import ListKeys, ReadKeySet, RotateKeys
 from broker.operations.subscribe import ReadAudit, ReadRevocations
 from broker.operations.task import BeginTask, FinishTask
 from broker.operations.task_going import HearTaskOf, NarrowTaskOf
+from broker.person.source import IdentityIssuers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +85,21 @@ class Verbs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalIssuer:
-    """Implements the port over the worker."""
+    """Implements the port over the worker.
+
+    Attributes:
+        worker: runs the operations, one after the other.
+        verbs: the operations.
+        feed: tells of changes.
+        identities: verifies identity tokens; a verb that takes one waits for its keys here, before the worker.
+        current_state: says what the issuer stands on.
+
+    """
 
     worker: Worker
     verbs: Verbs
     feed: Changes
+    identities: IdentityIssuers
     current_state: Callable[[], State]
 
     async def exchange(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:

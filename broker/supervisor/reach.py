@@ -151,8 +151,17 @@ def of_issuer(settings: Settings) -> Iterator[Want]:
     for path in _tree(keys):
         letters = "rwx" if path.is_dir() else "r"
         yield Want(path=path, letters=letters, what="the keys", fix=f"chown -R USER {_quoted(keys)}")
+    for each in _authorities(settings):
+        yield Want(
+            path=each, letters="r", what="the authorities of an [[oidc]] issuer,", fix=f"chmod go+r {_quoted(each)}"
+        )
     if not keys.exists():
         yield Want(path=_standing(keys.parent), letters="wx", what="the directory of the keys", fix=_own(keys))
+
+
+def _authorities(settings: Settings) -> list[Path]:
+    """Return the files that say who may vouch for the hosts of identity issuers, as far as they are there."""
+    return [each.ca_file for each in settings.oidc if each.ca_file is not None and each.ca_file.exists()]
 
 
 def of_door(settings: Settings) -> Iterator[Want]:
@@ -180,6 +189,7 @@ def not_for_door(settings: Settings, config: Path, user: User) -> list[Want]:
     secrets = [("the keys", path) for path in _tree(settings.keys.dir)]
     secrets += [("the store", path) for path in _beside(settings.store.path)]
     ruling = [("the configuration", config), *(("the policy", path) for path in _tree(settings.policy.dir))]
+    ruling += [("the authorities of an [[oidc]] issuer", path) for path in _authorities(settings)]
     ruling += [("the code", path) for path in (Path(sys.executable), *_code())]
     wants = [_forbidden(path, letter, what) for what, path in secrets for letter in "rw"]
     wants += [_forbidden(path, "w", what) for what, path in ruling]

@@ -19,6 +19,7 @@ from broker.credential.keys import thumbprint
 from broker.override import Override, Stop, StopKind
 from broker.store.interface import AddOverride, Item
 from tests.cli.setups import House, invoke, listener, now, open_store, served
+from tests.fakes.oidc_issuer import OidcIssuer, certificates
 from tests.fakes.trust_domain import AUTHORITY_USAGE, TrustDomain
 from tests.fakes.workload_api import Given
 
@@ -292,6 +293,60 @@ def policy_with_one_person_for_both(house: House) -> None:
         entities.write(f'\n[[person]]\nname = "ana"\nall_tenants = true\nspiffe_ids = [{both}]\n')
 
 
+def identity_issuer(house: House) -> OidcIssuer:
+    """An issuer that answers, configured, with a person who is known to it."""
+    (house.folder / "oidc").mkdir()
+    issuer = OidcIssuer(folder=house.folder / "oidc").start()
+    house.kept.append(issuer)
+    with house.config.open("a") as config:
+        config.write(f'\n[[oidc]]\nissuer = "{issuer.url}"\naudience = "a"\nca_file = "{issuer.ca_file}"\n')
+    person(house, issuer.url)
+    return issuer
+
+
+def person(house: House, issuer: str) -> None:
+    identities = f'[{{ issuer = "{issuer}", subject = "1" }}]'
+    with (house.policy / "entities.toml").open("a") as entities:
+        entities.write(f'\n[[person]]\nname = "ben"\nall_tenants = true\nidentities = {identities}\n')
+
+
+def test_an_identity_issuer_that_answers_is_well(house: House) -> None:
+    identity_issuer(house)
+    status, found = house.doctor()
+    assert (status, {name: each for name, each in found.items() if each["level"] != "ok"}) == (0, {})
+    assert found["identity-issuers"]["what"] == "identity issuers: 1, with 1 usable keys"
+
+
+def issuer_down(house: House) -> None:
+    identity_issuer(house).stop()
+
+
+def issuer_of_another_name(house: House) -> None:
+    identity_issuer(house).document = {"issuer": "https://login.example.org"}
+
+
+def issuer_without_keys(house: House) -> None:
+    identity_issuer(house).keys = []
+
+
+def issuer_of_another_authority(house: House) -> None:
+    identity_issuer(house).ca_file.write_bytes(certificates(("127.0.0.1",))[0])
+
+
+def authorities_others_write(house: House) -> None:
+    identity_issuer(house).ca_file.chmod(0o666)
+
+
+def person_of_an_unconfigured_issuer(house: House) -> None:
+    person(house, "https://login.example.org")
+
+
+def issuer_that_knows_nobody(house: House) -> None:
+    identity_issuer(house)
+    entities = house.policy / "entities.toml"
+    entities.write_text(entities.read_text().partition("[[person]]")[0])
+
+
 def without_golden_cases_of(house: House, word: str) -> None:
     golden = house.policy / "golden.toml"
     head, *cases = golden.read_text().split("[[case]]")
@@ -466,6 +521,13 @@ BROKEN: list[tuple[str, str, Break, str]] = [
     ("policy-stoppers", "warning", policy_nobody_may_stop, "broker.override.impose"),
     ("policy-stoppers", "warning", policy_without_a_second_person, "Add a second operator"),
     ("policy-stoppers", "warning", policy_with_one_person_for_both, "of another person"),
+    ("identity-issuers", "problem", issuer_down, "curl https://127.0.0.1:"),
+    ("identity-issuers", "problem", issuer_of_another_name, "correct [[oidc]] issuer"),
+    ("identity-issuers", "problem", issuer_without_keys, "curl https://127.0.0.1:"),
+    ("identity-issuers", "problem", issuer_of_another_authority, "ca_file"),
+    ("identity-issuers", "problem", authorities_others_write, "chmod o-w "),
+    ("persons", "warning", person_of_an_unconfigured_issuer, "Add an [[oidc]]"),
+    ("persons", "warning", issuer_that_knows_nobody, "remove the [[oidc]]"),
     ("policy-domains", "problem", policy_of_another_trust_domain, "Put spiffe://example.org/"),
     ("workload-socket", "problem", socket_not_named, "Set [workload_api] socket"),
     ("workload-socket", "problem", socket_gone, "spire-agent healthcheck"),

@@ -4,9 +4,10 @@ import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -14,17 +15,25 @@ from pydantic_core import PydanticUndefined
 from broker.settings import ENVIRONMENT_PREFIX, Settings, load
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
-SECTION = re.compile(r"^## `\[(\w+)\]`\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^## `\[+(\w+)\]+`\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `(\w+)` \| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
-AT_LEAST = re.compile(r"at least `(.+)`")
+AT_LEAST = re.compile(r"at least `(.+?)`")
+AT_MOST = re.compile(r"at most `(.+?)`")
 SECTIONS = dict(SECTION.findall(PAGE.read_text()))
 
 
 def model(section: str) -> type[BaseModel]:
     found = Settings.model_fields[section].annotation
+    if several(section):
+        (found, _) = get_args(found)
     assert isinstance(found, type)
     assert issubclass(found, BaseModel)
     return found
+
+
+def several(section: str) -> bool:
+    """Whether a section is [[one]] of several; the environment can set none of these."""
+    return get_origin(Settings.model_fields[section].annotation) is tuple
 
 
 def value(text: str) -> object:
@@ -52,7 +61,7 @@ def test_every_key_is_there_and_no_other(section: str) -> None:
 def test_a_key_is_described_as_it_is(section: str, key: str, field: FieldInfo) -> None:
     (row,) = [row for row in ROW.findall(SECTIONS[section]) if row[0] == key]
     _, environment, default, allowed, meaning = row
-    assert environment == f"{ENVIRONMENT_PREFIX}{section}__{key}".upper()
+    assert environment == ("none" if several(section) else f"{ENVIRONMENT_PREFIX}{section}__{key}".upper())
     if field.default is PydanticUndefined:
         assert default == "required"
     elif field.default is None:
@@ -61,8 +70,9 @@ def test_a_key_is_described_as_it_is(section: str, key: str, field: FieldInfo) -
         adapter = TypeAdapter(field.rebuild_annotation())
         assert adapter.validate_python(value(default.strip("`"))) == field.default
     bounds = [bound.ge for bound in field.metadata if isinstance(bound, Ge)]
-    told = [TypeAdapter(timedelta).validate_python(value(text)) for text in AT_LEAST.findall(allowed)]
-    assert told == bounds
+    most = [bound.le for bound in field.metadata if isinstance(bound, Le)]
+    for said, kept in ((AT_LEAST, bounds), (AT_MOST, most)):
+        assert [TypeAdapter(timedelta).validate_python(value(text)) for text in said.findall(allowed)] == kept
     assert field.annotation is not timedelta or bounds, "a duration without a bound: a negative one would load"
     assert meaning
 
@@ -79,4 +89,4 @@ def test_the_least_configuration_loads_and_holds_nothing_but_what_is_required(tm
     file.write_text(example)
     load(file)
     named = {(section, key) for section, keys in tomllib.loads(example).items() for key in keys}
-    assert named == {(section, key) for section, key, field in KEYS if field.is_required()}
+    assert named == {(section, key) for section, key, field in KEYS if field.is_required() and not several(section)}

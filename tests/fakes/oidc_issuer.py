@@ -83,6 +83,8 @@ class OidcIssuer:
             self._server.shutdown()
             self._server.server_close()
 
+    close = stop
+
     def source(self, **changes: Any) -> ProviderSource:
         provider = Provider(issuer=self.url, audience=AUDIENCE)
         values: dict[str, Any] = {"provider": provider, "ca_file": self.ca_file} | changes

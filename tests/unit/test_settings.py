@@ -1,5 +1,6 @@
 """Configuration: whatever cannot be used is refused before anything opens, and named."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,40 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
     assert load(written(tmp_path, GOOD)).listen.address == "[::1]:9443"
 
 
+OIDC = '[[oidc]]\nissuer = "https://login.example.org/realms/staff"\naudience = "approvals"\n'
+
+
+def test_issuers_of_identity_tokens_stand_in_the_file(tmp_path: Path) -> None:
+    (found,) = load(written(tmp_path, GOOD + OIDC)).oidc
+    assert (found.audience, found.subject_claim, found.ca_file, found.keys_max_age) == (
+        ("approvals", "sub", None, timedelta(hours=1))
+    )
+    assert len(load(written(tmp_path, GOOD + OIDC + OIDC.replace("staff", "partners"))).oidc) == 2
+    assert load(written(tmp_path, GOOD)).oidc == ()
+
+
+@pytest.mark.parametrize("name", ["BROKER_OIDC", "BROKER_OIDC__0__AUDIENCE", "BROKER_OIDC__AUDIENCE"])
+def test_and_not_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(ConfigurationProblem, match=name):
+        load(written(tmp_path, GOOD + OIDC))
+
+
 BAD = [
+    pytest.param(OIDC + "colour = 1\n", "oidc.0.colour: unknown key", id="oidc-key"),
+    pytest.param(OIDC.replace("https", "http"), "oidc.0.issuer: an https URL", id="oidc-http"),
+    pytest.param(OIDC.replace("staff", "staff?a=b"), "oidc.0.issuer: an https URL", id="oidc-query"),
+    pytest.param(OIDC.replace('"approvals"', '""'), "oidc.0.audience: 1 to 255", id="oidc-audience"),
+    pytest.param(OIDC.partition("audience")[0], "oidc.0.audience: missing", id="oidc-no-audience"),
+    pytest.param(OIDC + 'keys_max_age = "PT1S"\n', "oidc.0.keys_max_age", id="oidc-age"),
+    pytest.param(OIDC + 'keys_max_age = "P2D"\n', "oidc.0.keys_max_age", id="oidc-age-long"),
+    pytest.param(OIDC + OIDC, "stands there twice", id="oidc-twice"),
+    pytest.param(
+        OIDC.replace("https://login.example.org/realms/staff", "https://broker.example.org/"),
+        "is the broker itself",
+        id="oidc-broker",
+    ),
+    pytest.param('[oidc]\nissuer = "https://login.example.org"\n', "oidc", id="oidc-one"),
     pytest.param('[listen]\naddres = "x:1"\n', "listen.addres: unknown key", id="misspelt-key"),
     pytest.param('[lisen]\naddress = "x:1"\n', "lisen: unknown key", id="misspelt-section"),
     pytest.param('[listen]\naddress = "8443"\n', "listen.address: host:port", id="address"),
