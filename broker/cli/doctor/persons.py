@@ -7,7 +7,7 @@ from broker.cli.doctor.finding import Check, Finding, ok, problem, warning
 from broker.cli.doctor.places import quoted
 from broker.cli.doctor.setup import Setup
 from broker.person.identity_token import Provider
-from broker.person.source import FetchProblem, ProviderSource, fetch_keys
+from broker.person.source import WELL_KNOWN, FetchProblem, ProviderSource, fetch_keys
 from broker.policy.bundle import BundleProblem
 from broker.policy.persons import everybody
 
@@ -31,8 +31,7 @@ def identity_issuers(setup: Setup) -> Finding:
             return problem(
                 f"no keys of {each.issuer}: {failure}",
                 why="Its identity tokens are refused with IDENTITY_UNAVAILABLE: nobody can approve by one.",
-                fix=f"curl {each.issuer.removesuffix('/')}/.well-known/openid-configuration; then correct [[oidc]] issuer or "
-                "ca_file.",
+                fix=f"curl {each.issuer.removesuffix('/')}{WELL_KNOWN}; then correct [[oidc]] issuer or ca_file.",
             )
     issuers = len(setup.settings.oidc)
     return ok(f"identity issuers: {issuers}, with {count} usable keys" if issuers else _NONE)
@@ -55,7 +54,7 @@ def persons(setup: Setup) -> Finding:
         return warning(
             f"no person of the bundle is known to {', '.join(idle)}",
             why="Whoever comes with its token is refused with PERSON_UNKNOWN.",
-            fix=f"Give a [[person]] in {setup.settings.policy.dir}/entities.toml an identity there, or remove the [[oidc]].",
+            fix=f"Give a [[person]] of {setup.settings.policy.dir} an identity there, or remove the [[oidc]].",
         )
     return ok(f"persons: {len(everybody(policy.register))}, each operator that nobody claims among them")
 
