@@ -195,7 +195,9 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(*, keys: str = "", heartbeat: str = HEARTBEAT, **time: timedelta) -> AsyncIterator[House]:
+async def open_house(
+    *, keys: str = "", heartbeat: str = HEARTBEAT, ahead: timedelta = timedelta(0)
+) -> AsyncIterator[House]:
     """Build a house and let it serve; `keys` is what its configuration says in [keys]."""
     with tempfile.TemporaryDirectory(prefix="house-") as directory:
         folder = Path(directory)
@@ -214,7 +216,7 @@ async def open_house(*, keys: str = "", heartbeat: str = HEARTBEAT, **time: time
                 partner=partner,
                 workload=workload,
                 settings=settings,
-                time=Time(**time),
+                time=Time(ahead=ahead),
                 identity=identity,
                 broker=broker,
             )

@@ -163,12 +163,13 @@ class World:
 
 @dataclass(kw_only=True)
 class Time:
-    """The issuer's clock: the real one, moved by what a test adds."""
+    """The issuer's clock: the real one, or one that stands still, moved by what a test adds."""
 
     ahead: timedelta = timedelta(0)
+    still: datetime | None = None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return (self.still or datetime.now(UTC)) + self.ahead
 
 
 def configuration(folder: Path, *, policy: Path = BUNDLE, **sections: str) -> Path:
