@@ -18,6 +18,7 @@ from broker.policy.candidates import LIVE_TASK
 from broker.policy.decision import Decision, Deny, Hold, Permit, Question, Terms
 from broker.policy.explain import Considered, Explanation
 from broker.policy.explain import explain as explained
+from broker.policy.history import History
 from broker.policy.nearest import Change, Found, Value
 from broker.policy.paths import LOGIN
 
@@ -39,6 +40,7 @@ _raised = click.Choice(sorted(_LEVELS))
 @click.option("--on-behalf-of", default="", help="What the agent says of the person that it acts for.")
 @click.option("--sensitivity", type=_raised, help="A level that the agent raises the bundle's own to.")
 @click.option("--risk", type=_raised, help="A level that the agent raises the bundle's own to.")
+@click.option("--after", multiple=True, metavar="ACTION", help="Granted before in that task; repeatable, in order.")
 @bundle.as_json
 @click.pass_context
 def explain(  # noqa: PLR0913  # one parameter an option
@@ -57,6 +59,7 @@ def explain(  # noqa: PLR0913  # one parameter an option
     on_behalf_of: str,
     sensitivity: str | None,
     risk: str | None,
+    after: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Say how DIRECTORY decides one intent, why, and what would have to change.
@@ -78,7 +81,12 @@ def explain(  # noqa: PLR0913  # one parameter an option
     except Refusal as refusal:
         raise click.UsageError(f"no intent: {refusal}. {refusal.reason.meaning.next_step}") from refusal
     draft, loads = bundle.draft_of(directory, for_program=as_json)
-    explanation = explained(draft.policy, Question(principal=agent, login=LOGIN, intent=intent, tenant=tenant))
+    for name in after:
+        if not task or name not in draft.policy.actions:
+            raise click.BadParameter(f"{name} is no action of the bundle, or --task is missing", param_hint="--after")
+    history = History.after(draft.policy.register, after)
+    question = Question(principal=agent, login=LOGIN, intent=intent, tenant=tenant, history=history)
+    explanation = explained(draft.policy, question)
     if as_json:
         print_json({"digest": draft.policy.digest, "loads": loads, **_to_json(explanation)})
     else:
@@ -140,6 +148,10 @@ def _add_terms(table: Table, terms: Terms, explanation: Explanation) -> None:
     table.add_row("tenant", Text(terms.tenant))
     table.add_row("class", Text(terms.action_class.value))
     table.add_row("lifetime", Text(f"at most {terms.max_lifetime} (by {', '.join(tightest)})"))
+    for charge in terms.charges:
+        table.add_row("limit", Text(f"{charge.limit}; this adds {charge.amount}"))
+    for line in explanation.history:
+        table.add_row("before", Text(line))
     for name, limit in terms.scope.constraints.items():
         table.add_row(f"scope: {name}", Text(json.dumps(limit.to_json(), ensure_ascii=True)))
 
@@ -208,6 +220,7 @@ def _to_json(explanation: Explanation) -> dict[str, object]:
         "facts": [asdict(fact) for fact in explanation.facts],
         "bundle_change": explanation.bundle_change,
         "ways": [_way_json(way) for way in explanation.ways],
+        "history": list(explanation.history),
     }
 
 
@@ -230,6 +243,7 @@ def _decision_json(decision: Decision) -> dict[str, object]:
         "class": terms.action_class.value,
         "max_lifetime_seconds": int(terms.max_lifetime.total_seconds()),
         "scope": {name: limit.to_json() for name, limit in terms.scope.constraints.items()},
+        "limits": [{"limit": str(charge.limit), "adds": charge.amount} for charge in terms.charges],
     }
 
 

@@ -88,8 +88,12 @@ def _conditions(row: Path) -> Iterator[Text]:
         yield Text.assemble((lead, "dim"), what, (f"  ({permit.policy_id})", "green"))
         for name, limit in permit.limits.items():
             yield Text(f"   with {name} in {json.dumps(limit.to_json(), ensure_ascii=True)}")
+        for total in permit.totals:
+            yield Text(f"   within {total}")
     for forbid in row.forbids:
         yield Text.assemble(("unless ", "red"), forbid.text, (f"  ({forbid.policy_id})", "red"))
+    for line in row.history:
+        yield Text(line, "yellow")
 
 
 def _to_json(row: Path) -> dict[str, object]:
@@ -106,6 +110,7 @@ def _to_json(row: Path) -> dict[str, object]:
         "max_lifetime_seconds": int(row.max_lifetime.total_seconds()),
         "confirmed": row.confirmed,
         "held": row.held,
+        "history": list(row.history),
         "witness": row.witness.intent.canonical_object() if row.witness else None,
     }
 
@@ -115,6 +120,7 @@ def _condition_json(one: Condition) -> dict[str, object]:
     if one.max_lifetime is not None:
         found["max_lifetime_seconds"] = int(one.max_lifetime.total_seconds())
         found["scope"] = {name: limit.to_json() for name, limit in one.limits.items()}
+        found["limits"] = [str(total) for total in one.totals]
     elif one.reason:
         found["reason"] = one.reason
     return found

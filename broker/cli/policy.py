@@ -111,6 +111,7 @@ def _results_json(draft: Draft, results: tuple[CaseResult, ...]) -> dict[str, ob
                 "answer": result.given.answer,
                 "reason": result.given.reason,
                 "policies": list(result.given.policies or ()),
+                "limits": list(result.given.limits or ()),
             }
             for result in results
         ],

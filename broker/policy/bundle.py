@@ -82,7 +82,7 @@ def read_bundle(files: Mapping[str, bytes]) -> Draft:
     check_task_types(register, actions, found)
     check_approvers(register, rules.values(), found)
     check_limits(rules.values(), actions, schema, found)
-    check_history(register, actions, found)
+    check_history(register, actions, cases, found)
     _check_entities(register, actions, schema, found)
     found.stop_if_any()
     return Draft(policy=_compiled(files, register, actions, rules, schema), cases=cases)

@@ -38,7 +38,7 @@ class Literals:
 
 
 def literals_of(rules: Iterable[Rule]) -> Literals:
-    """Return what these rules compare with, in conditions and in @scope."""
+    """Return what these rules compare with, in conditions, in @scope and in @limit."""
     at: dict[Place, dict[tuple[type, Json], Json]] = {}
     entities: set[pst.EntityUid] = set()
     for rule in rules:
@@ -170,6 +170,9 @@ def _limits(rule: Rule) -> Iterator[tuple[Place, Json]]:
         for value in found:
             if isinstance(value, int | str):
                 yield ("parameters", name), value
+    for total in rule.totals:
+        if total.parameter:
+            yield ("parameters", total.parameter), total.maximum
 
 
 def _compared(expression: pst.Expr) -> Iterator[tuple[Place, Json]]:

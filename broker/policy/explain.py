@@ -15,6 +15,7 @@ from broker.policy.compiled import CompiledPolicy
 from broker.policy.decide import decide
 from broker.policy.decision import ActionClass, Decision, Deny, Question
 from broker.policy.facts import Fact, facts_about
+from broker.policy.history import told
 from broker.policy.imagined import Asked, Part, asked, holding, part
 from broker.policy.nearest import Effort, Found, Place, nearest
 from broker.policy.residual import Known, possible
@@ -75,6 +76,7 @@ class Explanation:
         facts: what the bundle says about the check that refused.
         bundle_change: what would have to change in the bundle before any question can pass; empty when nothing has to.
         ways: changed questions that are not refused, with the fewest changes; each was decided.
+        history: what separate duties and sequences ask of the action, a line each.
 
     """
 
@@ -85,6 +87,7 @@ class Explanation:
     facts: tuple[Fact, ...]
     bundle_change: str
     ways: tuple[Found, ...]
+    history: tuple[str, ...]
 
 
 def explain(policy: CompiledPolicy, question: Question) -> Explanation:
@@ -107,6 +110,7 @@ def explain(policy: CompiledPolicy, question: Question) -> Explanation:
         facts=tuple(facts_about(policy, question, decision, shape)),
         bundle_change=sentence,
         ways=_ways(changed, question, shape) if isinstance(decision, Deny) and not hopeless else (),
+        history=tuple(told(policy.register, question.intent.action)),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from broker.errors import Reason
 from broker.policy.compiled import CompiledPolicy
 from broker.policy.decision import ActionClass, Decision, Deny, Question
+from broker.policy.history import told
 from broker.policy.imagined import Asked, asked
 from broker.policy.residual import Known, residuals
 from broker.policy.shape import Members
@@ -40,6 +41,11 @@ def facts_about(
             yield _resource_fact(policy, question)
         case Reason.PARAMETERS_REFUSED | Reason.SCOPE_EMPTY if shape:
             yield Fact(what="parameters of this action", values=(str(shape),))
+        case Reason.LIMIT_REACHED | Reason.LIMIT_AMOUNT_REFUSED:
+            rules = (policy.rules[policy_id] for policy_id in decision.policy_ids)
+            yield Fact(what="limits", values=tuple(str(limit) for rule in rules for limit in rule.totals))
+        case Reason.DUTY_SEPARATED | Reason.SEQUENCE_REFUSED:
+            yield Fact(what="what was granted before", values=tuple(told(policy.register, question.intent.action)))
         case Reason.POLICY_ERROR:
             yield Fact(what="policies that cannot be evaluated", values=tuple(_failing(policy, question)))
         case _:

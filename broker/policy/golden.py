@@ -1,7 +1,7 @@
 """Golden cases: questions with the answers that a bundle's author expects; unless all hold, it is not used."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
 from broker.errors import Reason, Refusal
@@ -20,7 +20,9 @@ from broker.policy.decision import (
     Question,
     Target,
     TargetKind,
+    Terms,
 )
+from broker.policy.history import History
 from broker.policy.problem import Findings
 from broker.policy.table import Table, read_tables
 
@@ -34,30 +36,34 @@ CaseQuestion: TypeAlias = Question | ManageQuestion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """An answer as a case states it: permit, deny or hold; a reason for deny; the policies behind it."""
+    """An answer as a case states it: permit, deny or hold; a reason for deny; the policies behind it; its limits."""
 
     answer: str
     reason: str = ""
     policies: tuple[str, ...] | None = None
+    limits: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         policies = f" by {', '.join(self.policies)}" if self.policies else ""
-        return f"{self.answer}{f' {self.reason}' if self.reason else ''}{policies}"
+        limits = f", within {'; '.join(self.limits)}" if self.limits else ""
+        return f"{self.answer}{f' {self.reason}' if self.reason else ''}{policies}{limits}"
 
     def met_by(self, given: "Outcome") -> bool:
-        """Whether the answer given is the one expected; policies count when they are stated."""
+        """Whether the answer given is the one expected; policies and limits count when they are stated."""
         same_policies = self.policies is None or set(self.policies) == set(given.policies or ())
-        return (self.answer, self.reason) == (given.answer, given.reason) and same_policies
+        same_limits = self.limits is None or set(self.limits) == set(given.limits or ())
+        return (self.answer, self.reason) == (given.answer, given.reason) and same_policies and same_limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One golden case."""
+    """One golden case; `after` are the actions that were granted before in its task, in their order."""
 
     name: str
     line: int | None
     question: CaseQuestion
     expected: Outcome
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +98,7 @@ def read_cases(content: bytes, found: Findings) -> tuple[Case, ...]:
 
 def run_cases(policy: CompiledPolicy, cases: tuple[Case, ...]) -> tuple[CaseResult, ...]:
     """Ask every case's question."""
-    return tuple(CaseResult(case=case, given=_outcome(_ask(policy, case.question))) for case in cases)
+    return tuple(CaseResult(case=case, given=_outcome(_ask(policy, case))) for case in cases)
 
 
 def check_cases(policy: CompiledPolicy, cases: tuple[Case, ...], found: Findings) -> None:
@@ -103,30 +109,39 @@ def check_cases(policy: CompiledPolicy, cases: tuple[Case, ...], found: Findings
             found.add(GOLDEN_FILE, f"{sentence}; correct the policies or the case", line=result.case.line)
 
 
-def _ask(policy: CompiledPolicy, question: CaseQuestion) -> Decision | ManageDecision:
-    match question:
-        case Question():
-            return decide(policy, question)
-        case ManageQuestion():
+def _ask(policy: CompiledPolicy, case: Case) -> Decision | ManageDecision:
+    match case.question:
+        case Question() as question:
+            return decide(policy, replace(question, history=History.after(policy.register, case.after)))
+        case ManageQuestion() as question:
             return decide_manage(policy, question)
 
 
 def _outcome(decision: Decision | ManageDecision) -> Outcome:
     match decision:
-        case Permit() | Allowed():
+        case Permit():
+            return Outcome(answer="permit", policies=decision.policy_ids, limits=_limits(decision.terms))
+        case Allowed():
             return Outcome(answer="permit", policies=decision.policy_ids)
         case Hold():
-            return Outcome(answer="hold", policies=decision.policy_ids)
+            return Outcome(answer="hold", policies=decision.policy_ids, limits=_limits(decision.terms))
         case Deny():
             return Outcome(answer="deny", reason=decision.reason.name, policies=decision.policy_ids)
         case _:
             assert_never(decision)
 
 
+def _limits(terms: Terms) -> tuple[str, ...]:
+    return tuple(str(charge.limit) for charge in terms.charges)
+
+
 def _case(table: Table) -> Case | None:
     """Read one case; None when it cannot be asked."""
     name = table.text("name")
     expected = _expected(table)
+    after = table.names("after", at_least=1, repeating=True) if table.has("after") else ()
+    if after and not table.flag("task"):
+        table.problem("after lists what was granted before in the task; say task = true")
     try:
         question = _manage_question(table) if table.has("target") else _question(table)
     except Refusal as refusal:
@@ -135,7 +150,7 @@ def _case(table: Table) -> Case | None:
     table.done()
     if question is None or not name:
         return None
-    return Case(name=name, line=table.line, question=question, expected=expected)
+    return Case(name=name, line=table.line, question=question, expected=expected, after=after)
 
 
 def _expected(table: Table) -> Outcome:
@@ -147,7 +162,8 @@ def _expected(table: Table) -> Outcome:
             'reason names the stable reason of a "deny", such as POLICY_NOT_PERMITTED; leave it out otherwise'
         )
     policies = table.names("policies", at_least=0) if table.has("policies") else None
-    return Outcome(answer=answer, reason=reason, policies=policies)
+    limits = table.texts("limits") if table.has("limits") else None
+    return Outcome(answer=answer, reason=reason, policies=policies, limits=limits)
 
 
 def _question(table: Table) -> Question:

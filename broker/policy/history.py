@@ -117,6 +117,19 @@ def is_watched(register: "Register", action: str) -> bool:
     return duties or any(action in sequence.actions for sequence in register.sequences.values())
 
 
+def told(register: "Register", action: str) -> Iterator[str]:
+    """Yield what duties and sequences ask of an action, a line each."""
+    for entry in register.duties.values():
+        if action in entry.actions:
+            others = ", ".join(other for other in entry.actions if other != action)
+            yield f"separate duties {entry.name}: not in one task with {others}"
+    for sequence in register.sequences.values():
+        if action in sequence.actions:
+            then = "held" if sequence.step_up else "refused"
+            order = ", then ".join(sequence.actions)
+            yield f"sequence {sequence.name}: {order} within one {sequence.within.value} is {then}"
+
+
 def check_task_of_watched(register: "Register", intent: Intent) -> None:
     """Refuse an action that stands in duties or a sequence and names no task.
 

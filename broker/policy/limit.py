@@ -47,8 +47,9 @@ class Limit:
         return self.per in {Per.TASK, Per.CONVERSATION}
 
     def __str__(self) -> str:
+        """Return it as commands show it and golden cases write it."""
         what = f"{self.parameter} of {self.maximum}" if self.parameter else f"{self.maximum} grants"
-        return f"{what} per {self.per.value}"
+        return f"{self.policy}: {what} per {self.per.value}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,7 @@ def _limit(policy: str, place: int, entry: object) -> Limit:
         message = f'is {_FORM}; each has "per" and "max", and may have "sum"'
         raise ValueError(message)
     per, maximum, parameter = entry["per"], entry["max"], entry.get("sum", "")
-    if per not in kinds:
+    if not isinstance(per, str) or per not in kinds:
         message = f'"per" is one of {", ".join(kinds)}'
         raise ValueError(message)
     if isinstance(maximum, bool) or not isinstance(maximum, int) or not 1 <= maximum <= MAX_INTEGER:

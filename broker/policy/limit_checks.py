@@ -6,6 +6,7 @@ import cedarpy
 
 from broker.policy.decision import ActionClass
 from broker.policy.entities import ENTITIES_FILE, Register
+from broker.policy.golden import GOLDEN_FILE, Case
 from broker.policy.problem import Findings
 from broker.policy.rules import Rule
 from broker.policy.schema import Action
@@ -30,8 +31,8 @@ def _actions_of(rule: Rule, actions: Mapping[str, Action]) -> list[Action]:
     return [one for one in actions.values() if one.name in named or one.action_class.value in named]
 
 
-def check_history(register: Register, actions: Mapping[str, Action], found: Findings) -> None:
-    """Every action that separate duties and sequences name is one that a credential can be for."""
+def check_history(register: Register, actions: Mapping[str, Action], cases: Iterable[Case], found: Findings) -> None:
+    """Every action that separate duties, sequences and cases name is one that a credential can be for."""
     named = [("separate_duties", each.name, each.line, each.actions) for each in register.duties.values()]
     named += [("sequence", each.name, each.line, each.actions) for each in register.sequences.values()]
     for kind, name, line, theirs in named:
@@ -39,3 +40,6 @@ def check_history(register: Register, actions: Mapping[str, Action], found: Find
             if action not in actions or actions[action].action_class is ActionClass.MANAGE:
                 sentence = f"{action!r} is not an action of the schema that a credential can be for; correct the name"
                 found.add(ENTITIES_FILE, f"{kind} {name}: {sentence}", line=line)
+    for case in cases:
+        for action in sorted(set(case.after) - actions.keys()):
+            found.add(GOLDEN_FILE, f"case {case.name!r}: after names {action!r}, which is no action", line=case.line)

@@ -39,6 +39,8 @@ _RELEVANT: Final[Mapping[Reason, tuple[str, ...]]] = {
     Reason.POLICY_NOT_PERMITTED: (*_POLICY, "audience"),
     Reason.POLICY_ERROR: ("parameters",),
     Reason.SCOPE_EMPTY: ("parameters",),
+    Reason.LIMIT_REACHED: ("parameters",),
+    Reason.LIMIT_AMOUNT_REFUSED: ("parameters",),
 }
 
 

@@ -19,7 +19,9 @@ from broker.policy.compiled import CompiledPolicy
 from broker.policy.decide import decide
 from broker.policy.decision import ActionClass, Deny, Hold, Question
 from broker.policy.entities import Agent, Service
+from broker.policy.history import told
 from broker.policy.imagined import Asked, asked
+from broker.policy.limit import Limit
 from broker.policy.nearest import Found
 from broker.policy.residual import Known, Residual, narrowed, open_member, possible, residuals
 from broker.policy.resource_types import ResourceType
@@ -45,6 +47,7 @@ class Condition:
         text: what must hold for it to apply, in Cedar; "true" when it always applies.
         max_lifetime: of a permit.
         limits: of a permit, from its @scope.
+        totals: of a permit, from its @limit.
         reason: of a forbid, from its @reason.
 
     """
@@ -53,6 +56,7 @@ class Condition:
     text: str
     max_lifetime: timedelta | None
     limits: Mapping[str, Constraint]
+    totals: tuple[Limit, ...]
     reason: str
 
 
@@ -73,6 +77,7 @@ class Path:
         max_lifetime: no credential of this row lives longer.
         witness: a question that is permitted or held when decided; None when none was found.
         held: the witness waits for a person's approval.
+        history: what separate duties and sequences ask of the action, a line each.
 
     """
 
@@ -88,6 +93,7 @@ class Path:
     max_lifetime: timedelta
     witness: Question | None
     held: bool
+    history: tuple[str, ...]
 
     @property
     def confirmed(self) -> bool:
@@ -215,6 +221,7 @@ class _Finder:
             max_lifetime=_longest(rules, left),
             witness=found.question if found else None,
             held=found is not None and isinstance(found.decision, Hold),
+            history=tuple(told(self._bundle.register, intent.action)),
         )
 
     def _left(self, heard: Asked, rules: tuple[Rule, ...]) -> dict[str, Residual]:
@@ -266,6 +273,7 @@ def _condition(rule: Rule, left: Residual) -> Condition:
         text=left.text,
         max_lifetime=rule.max_lifetime,
         limits=rule.limits,
+        totals=rule.totals,
         reason=rule.reason,
     )
 

@@ -55,17 +55,25 @@ class Table:
         text = self.text(key, default=default)
         return self._fit(key, text) if text else text
 
-    def names(self, key: str, *, at_least: int = 1) -> tuple[str, ...]:
-        """Return a list of different names."""
+    def names(self, key: str, *, at_least: int = 1, repeating: bool = False) -> tuple[str, ...]:
+        """Return a list of names; of different ones, unless they may repeat."""
         value = self.value(key)
         if value is None and not at_least:
             return ()
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value) or len(value) < at_least:
             self.problem(f'{key} must be a list of names such as ["one"], at least {at_least} long')
             return ()
-        if len(set(value)) != len(value):
+        if len(set(value)) != len(value) and not repeating:
             self.problem(f"{key} names one thing twice; name it once")
         return tuple(self._fit(key, item) for item in value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of text."""
+        value = self.value(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.problem(f'{key} must be a list of text such as ["one"]')
+            return ()
+        return tuple(value)
 
     def level(self, key: str) -> Level:
         """Return low, moderate or high."""
