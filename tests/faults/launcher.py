@@ -98,7 +98,7 @@ def put_points_in_the_issuer(orders: Orders) -> None:
     """Put kill points between the link and the store."""
     from broker.issuer import local, server  # noqa: PLC0415 -- each process loads its own half
     from broker.operations import attempt, exchange  # noqa: PLC0415
-    from broker.store.sqlite import SqliteStore, log, writes  # noqa: PLC0415
+    from broker.store.sqlite import SqliteStore, limits, log, writes  # noqa: PLC0415
 
     for verb in VERBS:
         wrap(local.LocalIssuer, verb, before=lambda *_, verb=verb: orders.at(Point.ISSUER_RECEIVED, verb))
@@ -115,6 +115,7 @@ def put_points_in_the_issuer(orders: Orders) -> None:
         for write in done:
             orders.at(Point.HALF_WRITTEN, _OF_WRITE.get(type(write).__name__, ""))
 
+    wrap(limits, "charge", before=lambda *_: orders.at(Point.HALF_CHARGED, "exchange"))
     wrap(writes, "apply", after=written)
     group: list[str] = []
 

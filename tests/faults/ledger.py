@@ -60,6 +60,8 @@ class Facts:
         conversations: the task of each conversation.
         revoked: credentials that ended early.
         overrides: ids of those in force.
+        charged: what each credential was charged, by its id.
+        counted: what all limits have counted.
 
     """
 
@@ -72,6 +74,8 @@ class Facts:
     conversations: dict[str, str]
     revoked: set[str]
     overrides: set[str]
+    charged: dict[str, int]
+    counted: int
 
     def of(self, event_type: str) -> list[Mapping[str, Any]]:
         """Return the events of one type."""
@@ -91,6 +95,8 @@ def read(database: Path) -> Facts:
         revocations = dict(rows.execute("SELECT id, rule FROM revocation").fetchall())
         revoked = {credential for (credential,) in rows.execute("SELECT credential FROM revoked")}
         overrides = {override for (override,) in rows.execute("SELECT id FROM override")}
+        charged = dict(rows.execute("SELECT credential, sum(amount) FROM charge GROUP BY credential").fetchall())
+        (counted,) = rows.execute("SELECT coalesce(sum(total), 0) FROM counter").fetchone()
         (size,) = rows.execute("SELECT size FROM log").fetchone()
         if log.size() != size:  # a commit fell between the two
             return read(database)
@@ -105,12 +111,15 @@ def read(database: Path) -> Facts:
             conversations={conversation: task for task, _, conversation in tasks},
             revoked=revoked,
             overrides=overrides,
+            charged=charged,
+            counted=counted,
         )
 
 
 def differences(ledger: Ledger, facts: Facts) -> list[str]:
     """Return in what the store breaks its word; empty when in nothing."""
-    return [*_tokens(ledger, facts), *_rows(facts), *_acknowledged(ledger, facts), *_log(ledger, facts)]
+    parts = (_tokens(ledger, facts), _rows(facts), _charges(facts), _acknowledged(ledger, facts), _log(ledger, facts))
+    return [line for part in parts for line in part]
 
 
 def _tokens(ledger: Ledger, facts: Facts) -> list[str]:
@@ -148,6 +157,19 @@ def _rows(facts: Facts) -> list[str]:
     for name, (rows, logged) in pairs.items():
         if rows != set(logged) or len(logged) != len(set(logged)):
             found.append(f"{name}: rows and events differ in {sorted(rows ^ set(logged)) or 'number'}")
+    return found
+
+
+def _charges(facts: Facts) -> list[str]:
+    """Check that each grant was charged what its event names, and that the limits have counted just that."""
+    named = {event["credential"]: len(event.get("charged", ())) for event in facts.of("credential.granted")}
+    found = [
+        f"{credential}: charged {facts.charged.get(credential, 0)}, its event names {count}"
+        for credential, count in named.items()
+        if facts.charged.get(credential, 0) != count
+    ]
+    if facts.counted != sum(facts.charged.values()):
+        found.append(f"limits have counted {facts.counted}, charged was {sum(facts.charged.values())}")
     return found
 
 

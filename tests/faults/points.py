@@ -17,6 +17,7 @@ class Point(Enum):
     IDENTIFIED = "issuer: caller authenticated"
     DECIDED = "issuer: policy has decided"
     SIGNED = "issuer: token signed"
+    HALF_CHARGED = "issuer: grant written, what it is charged not"
     HALF_WRITTEN = "issuer: rows written, event not"
     BEFORE_COMMIT = "issuer: rows and event written, COMMIT not given"
     AFTER_COMMIT = "issuer: committed"

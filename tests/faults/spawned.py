@@ -23,8 +23,10 @@ from tests.faults.client import Client, supply_of
 from tests.faults.launcher import FOLDER_VARIABLE
 from tests.faults.ledger import Facts, Ledger, read
 from tests.faults.points import Orders
-from tests.operations.world import BUNDLE, DUTY, ROOT, SECURITY, SUPPORT, configuration
+from tests.operations.limiting import write
+from tests.operations.world import DUTY, ROOT, SECURITY, SUPPORT, configuration
 from tests.polling import eventually
+from tests.unit.policy.test_limit import limited
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,7 +147,9 @@ async def spawn(folder: Path, *, embedded: bool = False) -> AsyncIterator[Spawne
     api.give_svid(domain.svid("/broker"), domain)
     api.start()
     port = free_port()
-    configuration(folder, policy=BUNDLE, workload_api=f'socket = "{api.socket}"')
+    # Whatever is granted here is charged, so that no crash can lose a charge unseen.
+    write(folder, limited({"per": "agent", "max": 1_000_000}, policy='@id("order-readers-may-look-up-orders")'))
+    configuration(folder, policy=folder / "policy", workload_api=f'socket = "{api.socket}"')
     path = folder / "broker.toml"
     path.write_text(path.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
     ledger = Ledger()

@@ -57,6 +57,8 @@ BROKEN: dict[str, tuple[Callable[[Facts], Facts], str]] = {
     "task-lost": (lambda facts: changed(facts, tasks={}), "begun, and gone"),
     "task-alive": (lambda facts: changed(facts, tasks=dict.fromkeys(facts.tasks)), "ended, and alive"),
     "task-outlived": (lambda facts: changed(facts, revoked=set()), "outlives its task"),
+    "charge-lost": (lambda facts: changed(facts, charged={}, counted=0), "charged 0, its event names 1"),
+    "not-counted": (lambda facts: changed(facts, counted=facts.counted - 1), "limits have counted"),
     "gap": (lambda facts: changed(facts, entries=[*facts.entries[:3], *facts.entries[4:]]), "positions have gaps"),
     "tail-cut": (lambda facts: changed(facts, entries=facts.entries[:-2]), "the log: "),
     "entry-changed": (
