@@ -18,7 +18,6 @@ from broker.store.items import (
     ActivatePolicy,
     ActivePolicy,
     AddGrant,
-    AddKeyRequest,
     AddRevocation,
     AddTask,
     Answer,
@@ -29,17 +28,15 @@ from broker.store.items import (
     Item,
     LiftRevocation,
     NotRevoked,
-    PutKey,
     Rejected,
     RequestUnused,
     RevocationInForce,
     RevokedCredential,
-    StoredKey,
-    StoredKeyRequest,
     TaskAlive,
     TaskOpen,
     Write,
 )
+from broker.store.key_items import AddKeyRequest, PutKey, StoredKey, StoredKeyRequest
 from broker.store.limit_items import (
     Charge,
     Counter,

@@ -289,8 +289,7 @@ class SqliteStore:
 
     def _one(self, make: Callable[[rows.Row], _T], query: str, *names: str) -> _T | None:
         with self._session.failing_closed() as connection:
-            row = connection.execute(query, names).fetchone()
-            return None if row is None else make(row)
+            return next(map(make, connection.execute(query, names)), None)
 
     def _all(self, make: Callable[[rows.Row], _T], query: str, *bounds: int) -> Sequence[_T]:
         with self._session.failing_closed() as connection:
