@@ -147,6 +147,8 @@ def _add_terms(table: Table, terms: Terms, explanation: Explanation) -> None:
     ]
     table.add_row("tenant", Text(terms.tenant))
     table.add_row("class", Text(terms.action_class.value))
+    if terms.use == "once":
+        table.add_row("use", Text("once: the service spends it before it acts"))
     table.add_row("lifetime", Text(f"at most {terms.max_lifetime} (by {', '.join(tightest)})"))
     for charge in terms.charges:
         table.add_row("limit", Text(f"{charge.limit}; this adds {charge.amount}"))
@@ -241,6 +243,7 @@ def _decision_json(decision: Decision) -> dict[str, object]:
         "policies": policies,
         "tenant": terms.tenant,
         "class": terms.action_class.value,
+        "use": terms.use,
         "max_lifetime_seconds": int(terms.max_lifetime.total_seconds()),
         "scope": {name: limit.to_json() for name, limit in terms.scope.constraints.items()},
         "limits": [{"limit": str(charge.limit), "adds": charge.amount} for charge in terms.charges],

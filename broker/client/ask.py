@@ -26,7 +26,7 @@ class Ask:
         sensitivity: raises the level that the broker knows.
         risk: the same.
         cache: the credential may serve the same intent again. For reads only: nothing in the broker's answer tells a
-            read from a write, so the one who asks has to.
+            read from a write, so the one who asks has to. One that is good once is not held whatever this says.
 
     """
 

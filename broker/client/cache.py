@@ -2,7 +2,7 @@
 
 A held credential is given only while the agent's own revocation stream says, recently, that it has not been revoked.
 It is never given across generations, and no longer once most of its life is over: asking again is a new decision.
-Those who ask for the same at once share one exchange.
+Those who ask for the same at once share one exchange. A credential that is good once is neither held nor shared.
 """
 
 import asyncio
@@ -59,6 +59,12 @@ class _Flight:
                 self.asking.cancel()
 
 
+async def _joined(flight: _Flight, ask: Callable[[], Awaitable[Credential]]) -> Credential:
+    """Wait for somebody else's exchange; what it brings and is good once is theirs."""
+    credential = await flight.landed()
+    return credential if credential.use == "many" else await ask()
+
+
 class ReadCache:
     """The credentials that one session holds.
 
@@ -105,8 +111,9 @@ class ReadCache:
         flight = self._underway(key)
         if flight is not None:
             with suppress(Unreachable):
-                return await flight.landed()
-        return await (self._underway(key) or self._begin(key, asking())).landed()
+                return await _joined(flight, ask)
+        flight = self._underway(key)
+        return await (_joined(flight, ask) if flight else self._begin(key, asking()).landed())
 
     def _underway(self, key: tuple[Key, str]) -> _Flight | None:
         flight = self._flights.get(key)
@@ -138,7 +145,9 @@ class ReadCache:
         return entry.credential
 
     def put(self, intent: Intent, lifetime: timedelta | None, credential: Credential) -> None:
-        """Hold a credential, unless it has been revoked on its way here."""
+        """Hold a credential, unless it is good once, or has been revoked on its way here."""
+        if credential.use == "once":
+            return
         now = self._clock()
         if self._following is None or self._following.done():
             if self._failed_at is not None and now - self._failed_at < REST:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 
 from broker.boundary import Boundary
 from broker.credential.token import Token
@@ -24,6 +25,7 @@ class Credential:
         transaction_id: the same when a lost reply was asked again.
         tenant: the tenant it is pinned to.
         thumbprint: of the SVID it is bound to; session.channel() takes the connection with that SVID.
+        use: "many", or "once": it is good for one call, and the service refuses a second one.
 
     """
 
@@ -37,6 +39,7 @@ class Credential:
     transaction_id: str
     tenant: str
     thumbprint: str
+    use: Literal["many", "once"] = "many"
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Return the metadata to send with one call to the service that this credential is for."""

@@ -83,6 +83,7 @@ def credential_of(message: types_pb2.Credential, intent: Intent, thumbprint: str
         transaction_id=message.transaction_id,
         tenant=message.tenant,
         thumbprint=thumbprint,
+        use="once" if message.use == types_pb2.CREDENTIAL_USE_ONCE else "many",
     )
 
 

@@ -70,7 +70,8 @@ def transport(
 
     A request raises what `Session.exchange` raises when it gets no credential, TokenRefused (or another RefusedError)
     when the service refuses it with one of our reasons, and the library's own errors for everything else. When the
-    service does not accept a credential that the session held (`Ask(cache=True)`), one new one is tried.
+    service does not accept a credential that the session held (`Ask(cache=True)`), one new one is tried; never in place
+    of one that is good once.
 
     Args:
         session: gives the credentials; one without asyncio gives a transport without.
@@ -111,7 +112,8 @@ class _Transport(ABC):
     async def _handle(self, request: Any) -> Any:  # noqa: ANN401 - the library's request and response
         subject = self._subject(request)
         credential, response, refusal = await self._attempt(request, subject)
-        if response.status_code == _UNAUTHORIZED and isinstance(subject, Ask) and subject.cache:
+        held = isinstance(subject, Ask) and subject.cache and credential.use == "many"
+        if response.status_code == _UNAUTHORIZED and held:
             await self._on_session(self._forget(credential))
             if isinstance(request.stream, self._library.ByteStream):  # anything else has been sent, and is gone
                 await self._end(response)

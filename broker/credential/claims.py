@@ -79,6 +79,7 @@ class VerifiedToken:
         not_before: UTC.
         expires_at: UTC; from this instant on it is over.
         use: how often it may be used.
+        redemption: of one that was spent on this call: the position of that event in the audit log.
 
     """
 
@@ -96,6 +97,7 @@ class VerifiedToken:
     not_before: datetime
     expires_at: datetime
     use: Literal["many", "once"]
+    redemption: int | None = None
 
 
 @lru_cache(maxsize=64)

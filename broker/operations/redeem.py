@@ -93,8 +93,9 @@ class Redeem:
     # b. May it: the bundle says whether services redeem what is for them.
     def _allow(self, work: _Work) -> None:
         if work.visit is not None:
-            itself = Target(kind=TargetKind.SERVICE, id=str(work.visit.principal.spiffe_id))
-            work.decided = self.attempt.allowed(work.visit, REDEEM, itself)
+            who = str(work.visit.principal.spiffe_id)
+            kind = TargetKind.AGENT if self.attempt.policy().agent(who) else TargetKind.SERVICE
+            work.decided = self.attempt.allowed(work.visit, REDEEM, Target(kind=kind, id=who))
 
     # c. Which credential, and is the call the one that it is for. Another service's is as unknown as nobody's.
     def _find(self, work: _Work) -> None:

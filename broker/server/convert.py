@@ -193,6 +193,7 @@ def credential(held: Credential) -> types_pb2.Credential:
         policy_ids=grant.policy_ids,
         transaction_id=grant.transaction_id,
         tenant=grant.tenant,
+        use=types_pb2.CREDENTIAL_USE_ONCE if grant.use == "once" else types_pb2.CREDENTIAL_USE_MANY,
     )
 
 

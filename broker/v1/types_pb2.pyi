@@ -49,6 +49,30 @@ LEVEL_HIGH: Level.ValueType  # 3
 """Serious harm."""
 Global___Level: _TypeAlias = Level  # noqa: Y015
 
+class _CredentialUse:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CredentialUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CredentialUse.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDENTIAL_USE_UNSPECIFIED: _CredentialUse.ValueType  # 0
+    """Nothing said."""
+    CREDENTIAL_USE_MANY: _CredentialUse.ValueType  # 1
+    """As often as wanted until it ends."""
+    CREDENTIAL_USE_ONCE: _CredentialUse.ValueType  # 2
+    """For one call: the service spends it at the broker before it acts."""
+
+class CredentialUse(_CredentialUse, metaclass=_CredentialUseEnumTypeWrapper):
+    """How often a credential may be used."""
+
+CREDENTIAL_USE_UNSPECIFIED: CredentialUse.ValueType  # 0
+"""Nothing said."""
+CREDENTIAL_USE_MANY: CredentialUse.ValueType  # 1
+"""As often as wanted until it ends."""
+CREDENTIAL_USE_ONCE: CredentialUse.ValueType  # 2
+"""For one call: the service spends it at the broker before it acts."""
+Global___CredentialUse: _TypeAlias = CredentialUse  # noqa: Y015
+
 @_typing.final
 class Resource(_message.Message):
     """What an action touches: one resource, or a set that the policy bundle declares."""
@@ -154,6 +178,7 @@ class Credential(_message.Message):
     POLICY_IDS_FIELD_NUMBER: _builtins.int
     TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The signed token (JWT). A secret: never log it, never show it to a model."""
     credential_id: _builtins.str
@@ -168,6 +193,8 @@ class Credential(_message.Message):
     """The transaction it belongs to (`txn`): txn_…; the same when a lost reply is asked again."""
     tenant: _builtins.str
     """Tenant that the credential is pinned to."""
+    use: Global___CredentialUse.ValueType
+    """How often it may be used."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it ends by itself; whole seconds, UTC."""
@@ -188,10 +215,11 @@ class Credential(_message.Message):
         policy_ids: _abc.Iterable[_builtins.str] | None = ...,
         transaction_id: _builtins.str = ...,
         tenant: _builtins.str = ...,
+        use: Global___CredentialUse.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_details", b"authorization_details", "credential_id", b"credential_id", "decision_id", b"decision_id", "expires_at", b"expires_at", "intent_digest", b"intent_digest", "policy_ids", b"policy_ids", "tenant", b"tenant", "token", b"token", "transaction_id", b"transaction_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_details", b"authorization_details", "credential_id", b"credential_id", "decision_id", b"decision_id", "expires_at", b"expires_at", "intent_digest", b"intent_digest", "policy_ids", b"policy_ids", "tenant", b"tenant", "token", b"token", "transaction_id", b"transaction_id", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

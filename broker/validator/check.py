@@ -60,7 +60,8 @@ class Validator:
 
     A verified token is remembered by its text, so that its signature is checked once; everything that can change is
     looked at on every call. A call whose token is remembered and that is certainly good passes at once (`_passes`); any
-    other one goes through the numbered steps, and only they refuse. For one event loop or thread.
+    other one goes through the numbered steps, and only they refuse. What is good once never passes at once. For one
+    event loop or thread.
 
     Args:
         issuer: the broker's `iss`.
@@ -95,7 +96,14 @@ class Validator:
         self._until: tuple[_Until, _Until, _Until] = (None, None, None)
 
     def check(
-        self, token: str, call: Call, *, caller_thumbprint: str, now: datetime, within: Within = Impact.WRITE
+        self,
+        token: str,
+        call: Call,
+        *,
+        caller_thumbprint: str,
+        now: datetime,
+        within: Within = Impact.WRITE,
+        redeems: bool = False,
     ) -> VerifiedToken:
         """Return what a token says, when it covers this call by this caller at this moment.
 
@@ -105,6 +113,7 @@ class Validator:
             caller_thumbprint: x5t#S256 of the leaf that the caller's connection proved to hold.
             now: UTC.
             within: the class of the call, or a bound of its own on the age of the view.
+            redeems: whether the caller spends what is good once before it acts; without, such a token is refused.
 
         Raises:
             Refusal: VIEW_STALE or TOKEN_*, the first of the numbered steps here and in `admit` that fails.
@@ -113,7 +122,7 @@ class Validator:
         verified = self._passes(token, call, caller_thumbprint, now, within)
         if verified is not None:
             return verified
-        verified = self.admit(token, caller_thumbprint=caller_thumbprint, now=now, within=within)
+        verified = self.admit(token, caller_thumbprint=caller_thumbprint, now=now, within=within, redeems=redeems)
         # 7. The resource belongs to the tenant that the token is pinned to.
         if call.tenant != verified.tenant:
             raise Refusal(Reason.TOKEN_TENANT_MISMATCH)
@@ -123,7 +132,13 @@ class Validator:
         return verified
 
     def admit(
-        self, token: str, *, caller_thumbprint: str, now: datetime, within: Within = Impact.WRITE
+        self,
+        token: str,
+        *,
+        caller_thumbprint: str,
+        now: datetime,
+        within: Within = Impact.WRITE,
+        redeems: bool = False,
     ) -> VerifiedToken:
         """Return what a token says, when it is this caller's and counts at this moment; what for is still open.
 
@@ -145,8 +160,8 @@ class Validator:
         # 5. It was not revoked.
         if self._view.is_revoked(verified.status_index):
             raise Refusal(Reason.TOKEN_REVOKED)
-        # 6. It need not be redeemed: nothing here could remember that it was.
-        if verified.use != "many":
+        # 6. It need not be redeemed, or will be: nothing here could remember that it was.
+        if verified.use != "many" and not redeems:
             raise Refusal(Reason.TOKEN_USE_REFUSED)
         return verified
 

@@ -118,9 +118,9 @@ class Feed:
             self._start_anew()
             return str(problem)
         except grpc.aio.AioRpcError as error:
-            if _reason(error).startswith(_CURSOR_REASONS):
+            if reason_of(error).startswith(_CURSOR_REASONS):
                 self._start_anew()
-            return f"{error.code().name} {_reason(error)}"
+            return f"{error.code().name} {reason_of(error)}"
         except Exception as defect:  # noqa: BLE001 - a feed that stopped would leave the service refusing for good
             _LOG.exception("the revocation stream failed")
             self._start_anew()
@@ -164,7 +164,7 @@ def _update(message: revoke_pb2.SubscribeRevocationsResponse) -> Update:
     )
 
 
-def _reason(error: grpc.aio.AioRpcError) -> str:
+def reason_of(error: grpc.aio.AioRpcError) -> str:
     """Return the stable reason of a refusal by the broker, or nothing."""
     try:
         status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it has all that is read

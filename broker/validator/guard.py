@@ -14,6 +14,7 @@ from broker.svid.principal import Evidence, Principal, TrustBundles
 from broker.validator.bounds import Impact, Mapped, Within
 from broker.validator.call import Call
 from broker.validator.check import Validator
+from broker.validator.redeem import Redeemer
 
 _LOG: Final = logging.getLogger(__name__)
 _SCHEME: Final = "bearer "
@@ -70,6 +71,7 @@ class Guard:
         authenticator: proves the caller.
         bundles: what is trusted now.
         clock: UTC.
+        redeemer: spends what is good once; without, such a credential is refused.
 
     """
 
@@ -77,9 +79,10 @@ class Guard:
     authenticator: Authenticator
     bundles: Callable[[], TrustBundles]
     clock: Callable[[], datetime]
+    redeemer: Redeemer | None = None
 
     def check(self, token: str, call: Call, *, evidence: Evidence, within: Within = Impact.WRITE) -> VerifiedToken:
-        """Judge one call: the plain function, for a door that has neither interceptor nor middleware here.
+        """Judge one call, here alone; a credential that is good once is refused: see `accept`.
 
         Args:
             token: as the caller sent it, without "Bearer".
@@ -95,6 +98,42 @@ class Guard:
         thumbprint = caller.thumbprint
         verified = self.validator.check(token, call, caller_thumbprint=thumbprint, now=self.clock(), within=within)
         return _held_by(caller, verified)
+
+    async def accept(
+        self, token: str, call: Call, *, evidence: Evidence, within: Within = Impact.WRITE
+    ) -> VerifiedToken:
+        """Judge one call, for a door that has neither interceptor nor middleware here, and spend what is good once.
+
+        From its return on the call has to be done, or given up: for another attempt the credential is spent.
+
+        Args:
+            token: as `check`.
+            call: as `check`.
+            evidence: as `check`.
+            within: as `check`.
+
+        Raises:
+            Refusal: as `check`; of a credential that is good once also what the broker says of it, and
+                REDEMPTION_UNAVAILABLE.
+
+        """
+        caller = self.authenticator.authenticate(evidence, self.bundles(), self.clock())
+        return await self._accept(caller, token, call, within)
+
+    async def _accept(self, caller: Principal, token: str, call: Call, within: Within) -> VerifiedToken:
+        redeemer = self.redeemer
+        verified = self.validator.check(
+            token,
+            call,
+            caller_thumbprint=caller.thumbprint,
+            now=self.clock(),
+            within=within,
+            redeems=redeemer is not None,
+        )
+        _held_by(caller, verified)
+        if redeemer is None or verified.use == "many":
+            return verified
+        return await redeemer.redeem(verified, call)
 
     async def judge(
         self, mapped: Mapped, evidence: Evidence, *, token: Callable[[], str], read: Callable[[], Any]
@@ -114,14 +153,16 @@ class Guard:
         # 1. Who calls: the SVID behind the connection, verified anew (an old connection outlives an SVID).
         caller = self.authenticator.authenticate(evidence, self.bundles(), self.clock())
         # 2. With what: one credential, good, the caller's own, not revoked.
-        text, check, within = token(), self.validator, mapped.within
-        check.admit(text, caller_thumbprint=caller.thumbprint, now=self.clock(), within=within)
+        text, within, redeems = token(), mapped.within, self.redeemer is not None
+        self.validator.admit(
+            text, caller_thumbprint=caller.thumbprint, now=self.clock(), within=within, redeems=redeems
+        )
         # 3. What for: only now are the request's bytes looked at, and what it touches looked up.
         request = read()
         call = await _map(mapped, request)
         # 4. Everything again with the call: time has passed, a revocation may have come.
-        verified = check.check(text, call, caller_thumbprint=caller.thumbprint, now=self.clock(), within=within)
-        return request, _held_by(caller, verified)
+        # 5. What is good once is spent at the broker, last of all: from here on the handler runs.
+        return request, await self._accept(caller, text, call, within)
 
 
 def _held_by(caller: Principal, verified: VerifiedToken) -> VerifiedToken:

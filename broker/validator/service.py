@@ -51,7 +51,7 @@ class GuardedService:
         return self.validation.middleware(app, bundles=self.source.bundles, calls=calls, open_to=open_to, routes=routes)
 
     def guard(self) -> Guard:
-        """Return what judges single calls; see `Guard.check`."""
+        """Return what judges single calls; see `Guard.accept`."""
         return self.validation.guard(self.source.bundles)
 
     def server_credentials(self) -> grpc.ServerCredentials:

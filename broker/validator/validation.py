@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -19,16 +20,18 @@ from broker.validator.check import Membership, Validator
 from broker.validator.feed import Feed, FeedSettings
 from broker.validator.guard import Guard
 from broker.validator.interceptor import ValidatorInterceptor
+from broker.validator.redeem import Redeemer
 from broker.validator.view import RevocationView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """A validator whose view is being kept current."""
+    """A validator whose view is being kept current, and the way to spend what is good once."""
 
     audience: str
     validator: Validator
     feed: Feed
+    redeemer: Redeemer
     clock: Callable[[], datetime]
 
     def interceptor(
@@ -55,9 +58,15 @@ class Validation:
         return ValidatorMiddleware(app, guard=self.guard(bundles), calls=calls, open_to=open_to, routes=routes)
 
     def guard(self, bundles: Callable[[], TrustBundles]) -> Guard:
-        """Return what judges single calls; see `Guard.check`."""
+        """Return what judges single calls; see `Guard.accept`."""
         authenticator = Authenticator(own_id=SpiffeId.parse(self.audience))
-        return Guard(validator=self.validator, authenticator=authenticator, bundles=bundles, clock=self.clock)
+        return Guard(
+            validator=self.validator,
+            authenticator=authenticator,
+            bundles=bundles,
+            clock=self.clock,
+            redeemer=self.redeemer,
+        )
 
 
 @asynccontextmanager
@@ -88,9 +97,10 @@ async def open_validator(
     settings = FeedSettings(silence=bounds.read)
     feed = Feed(channel=channel, view=view, clock=clock, jitter=random.random, settings=settings)
     validator = Validator(issuer=issuer, audience=audience, view=view, bounds=bounds, membership=membership)
+    redeemer = Redeemer(channel=channel, new_key=lambda: secrets.token_urlsafe(16), jitter=random.random)
     following = asyncio.create_task(feed.run(), name="revocation feed")
     try:
-        yield Validation(audience=audience, validator=validator, feed=feed, clock=clock)
+        yield Validation(audience=audience, validator=validator, feed=feed, redeemer=redeemer, clock=clock)
     finally:
         following.cancel()
         with suppress(asyncio.CancelledError):

@@ -25,6 +25,8 @@ from broker.v1 import (
     outcome_pb2_grpc,
     override_pb2,
     override_pb2_grpc,
+    redeem_pb2,
+    redeem_pb2_grpc,
     revoke_pb2,
     revoke_pb2_grpc,
     task_pb2,
@@ -37,6 +39,8 @@ PATIENCE = 15.0
 UNSAID = "-"
 NOBODYS_TASK = "task_0190a0a0-0000-7000-8000-000000000000"
 NOBODYS_CREDENTIAL = "cred_0190a0a0-0000-7000-8000-000000000000"
+NO_CALL = "sha-256:" + "0" * 43
+KEY = "the-key-of-one-attempt"
 
 
 def request(*, request_id: str = "", **changes: Any) -> exchange_pb2.ExchangeRequest:
@@ -228,6 +232,11 @@ def overrides(channel: grpc.aio.Channel) -> Any:
     return stub.ListOverrides(override_pb2.ListOverridesRequest(), timeout=PATIENCE)
 
 
+def redeem(channel: grpc.aio.Channel, credential: str, *, digest: str = NO_CALL, key: str = KEY) -> Any:
+    asked = redeem_pb2.RedeemRequest(credential_id=credential, call_digest=digest, idempotency_key=key)
+    return redeem_pb2_grpc.RedemptionServiceStub(channel).Redeem(asked, timeout=PATIENCE)
+
+
 def health(channel: grpc.aio.Channel) -> Any:
     stub: Any = health_pb2_grpc.HealthStub(channel)  # its stubs declare no methods
     return stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
@@ -295,6 +304,7 @@ ENTRANCES = (
         name="LiftOverride", who=SECURITY, ask=lambda to: lift_override(to, "ovr_none"), control="OVERRIDE_UNKNOWN"
     ),
     Entrance(name="ListOverrides", who=SECURITY, ask=overrides),
+    Entrance(name="Redeem", who=ORDERS, ask=lambda to: redeem(to, NOBODYS_CREDENTIAL), control="CREDENTIAL_UNKNOWN"),
     Entrance(name="SubscribeRevocations", who=ORDERS, ask=lambda to: first(revocations(to))),
     Entrance(name="SubscribeAudit", who=SECURITY, ask=lambda to: first(audit(to))),
     Entrance(name="GetKeySet", who=ORDERS, ask=key_set),

@@ -29,6 +29,7 @@ PATHS = {
     "ImposeOverride": "/broker.v1.OverrideService/ImposeOverride",
     "LiftOverride": "/broker.v1.OverrideService/LiftOverride",
     "ListOverrides": "/broker.v1.OverrideService/ListOverrides",
+    "Redeem": "/broker.v1.RedemptionService/Redeem",
     "GetCheckpoint": "/broker.v1.AuditService/GetCheckpoint",
     "Health.Check": "/grpc.health.v1.Health/Check",
     "Health.Watch": "/grpc.health.v1.Health/Watch",

@@ -102,6 +102,16 @@ permit (principal, action in [{_ANYTHING}], resource);
 @max_lifetime("PT5M")
 permit (principal is Agent, action == Action::"order.read", resource is Order);
 
+@id("support-cancels-orders")
+@max_lifetime("PT5M")
+@once
+permit (principal == Agent::"{SUPPORT}", action == Action::"order.cancel", resource is Order);
+
+@id("wholesale-cancels-orders")
+@max_lifetime("PT5M")
+@once
+permit (principal == Agent::"{WHOLESALE}", action == Action::"order.cancel", resource is Order);
+
 @id("anybody-lists-anything")
 @max_lifetime("PT5M")
 permit (principal is Agent, action == Action::"order.list", resource is ResourceSet);
@@ -165,6 +175,8 @@ class Tenancy:
         task = (await begin_task(channel)).task.task_id
         given = (await exchange(channel, request(task_id=task))).credential
         own = (await exchange(channel, request(audience=side.service))).credential
+        of = {"task_id": task, "audience": side.service}
+        once = (await exchange(channel, request(action="order.cancel", **of))).credential
         over = (await exchange(channel, request())).credential
         return {
             "tenant": side.tenant,
@@ -176,6 +188,7 @@ class Tenancy:
             "task": task,
             "credential": given.credential_id,
             "own-credential": own.credential_id,
+            "once": once.credential_id,
             "revocation": (await revoke(self.house.good(side.desk), credential_id=over.credential_id)).revocation_id,
             **self.cursors[side.tenant],
         }
@@ -208,6 +221,7 @@ def nobodys(house: House, names: str) -> str:
         "task": NOBODYS_TASK,
         "credential": NOBODYS_CREDENTIAL,
         "own-credential": NOBODYS_CREDENTIAL,
+        "once": NOBODYS_CREDENTIAL,
         "agent": NOBODY,
         "service": NOBODY,
     }.get(names, "none-of-it")
@@ -217,6 +231,7 @@ _STANDING: Final = {
     "SELECT * FROM task WHERE id = ?": "task",
     "SELECT * FROM granted WHERE credential = ?": "credential",
     "SELECT * FROM report WHERE credential = ?": "own-credential",
+    "SELECT * FROM redemption WHERE credential = ?": "once",
     "SELECT * FROM revoked WHERE credential = ?": "credential",
     "SELECT * FROM revocation WHERE tenant = ?": "tenant",
     "SELECT kid, state FROM key_ring WHERE kid <> ?": "tenant",

@@ -22,11 +22,14 @@ from broker.v1 import (
     keys_pb2,
     override_pb2,
     override_pb2_grpc,
+    redeem_pb2,
     revoke_pb2,
     task_pb2,
     types_pb2,
 )
 from tests.attacks.entrances import (
+    KEY,
+    NO_CALL,
     NOBODYS_CREDENTIAL,
     NOBODYS_TASK,
     Outcome,
@@ -70,6 +73,9 @@ REQUESTS: dict[str, Message] = {
     "OverrideService/ImposeOverride": override_pb2.ImposeOverrideRequest(target=TARGET(agent=SUPPORT), reason="x"),
     "OverrideService/LiftOverride": override_pb2.LiftOverrideRequest(override_id="ovr_none", reason="x"),
     "OverrideService/ListOverrides": override_pb2.ListOverridesRequest(),
+    "RedemptionService/Redeem": redeem_pb2.RedeemRequest(
+        credential_id=NOBODYS_CREDENTIAL, call_digest=NO_CALL, idempotency_key=KEY
+    ),
     "RevocationService/LiftRevocation": revoke_pb2.LiftRevocationRequest(revocation_id="rev_none"),
     "RevocationService/Revoke": revoke_pb2.RevokeRequest(
         rule=revoke_pb2.RevocationRule(credential_id=NOBODYS_CREDENTIAL)

@@ -29,6 +29,7 @@ from tests.attacks.entrances import (
     list_keys,
     narrow_task,
     outcome,
+    redeem,
     report,
     request,
     resume_task,
@@ -195,6 +196,14 @@ def rows_of_overrides(by: str) -> Iterator[Row]:
     yield every(field="target.action_class", ask=imposing(action_class=override_pb2.ACTION_CLASS_READ))
 
 
+def rows_of_redemptions(by: str) -> Iterator[Row]:
+    """The owner has come past the wall: it is told that the digest is of another call."""
+    reason = "TENANT_REFUSED" if by == "desk" else "CREDENTIAL_UNKNOWN"
+    for names, control in (("once", "TOKEN_SCOPE_EXCEEDED"), ("own-credential", "REDEMPTION_NOT_NEEDED")):
+        yield Row(field="credential_id", names=names, by=by, owner="service", reason=reason, control=control,
+                  ask={"Redeem": redeem})  # fmt: skip
+
+
 def rows() -> Iterator[Row]:
     for by in ("agent", "service", "desk"):
         yield from rows_of_keys(by)  # first: time passes with every row, and keys become ready
@@ -204,6 +213,7 @@ def rows() -> Iterator[Row]:
         yield from rows_of_revocation(by)
         yield from rows_of_the_log(by)
         yield from rows_of_overrides(by)
+        yield from rows_of_redemptions(by)
 
 
 ROWS = tuple(rows())
@@ -294,6 +304,8 @@ WITHOUT: dict[str, str] = {
     "Exchange.trail.prompt_digest": _OWN_WORDS,
     "Exchange.trail.tool_call_reference": _OWN_WORDS,
     "Exchange.trail.tool_call_digest": _OWN_WORDS,
+    "Redeem.call_digest": "compared with the credential's, once that is the caller's own to redeem",
+    "Redeem.idempotency_key": "remembered with the credential, which is the caller's own to redeem",
     "Revoke.reason": _OWN_WORDS,
     "LiftRevocation.reason": _OWN_WORDS,
     "SubscribeAudit.cursor": "needs the reader's own filter beside it: test_tenants_streams.py",

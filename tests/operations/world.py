@@ -34,6 +34,7 @@ from broker.operations.calls import (
 )
 from broker.operations.key_calls import KeysChanged, ListedKey, RotateKeysCall
 from broker.operations.override_calls import ImposeCall, LiftOverrideCall, Overridden
+from broker.operations.redeem_calls import RedeemCall, Redeemed
 from broker.override import Override, Stop, StopKind
 from broker.settings import load
 from broker.svid.principal import Evidence, TrustBundles
@@ -52,6 +53,10 @@ ORDERS = "spiffe://example.org/service/orders"
 SECURITY = "spiffe://example.org/operator/security"
 DUTY = "spiffe://example.org/operator/duty"
 RETAIL_DESK = "spiffe://example.org/operator/retail-desk"
+
+
+# What the example bundle gives once.
+REFUND: dict[str, Any] = {"action": "order.refund", "parameters": {"amount": 4200, "currency": "EUR"}}
 
 
 @dataclass(kw_only=True)
@@ -133,6 +138,23 @@ class World:
 
     async def stopped(self, who: str = SECURITY) -> tuple[Override, ...]:
         return (await self.issuer.list_overrides(ReadCall(context=self.context(who)))).overrides
+
+    async def once(self, task: str, **changes: Any) -> Credential:
+        """Return a credential that is good once: for a refund within a task."""
+        return await self.granted(**REFUND | {"task": task} | changes)
+
+    def spending(self, credential: Credential, who: str = ORDERS, *, name: str = "", **changes: str) -> RedeemCall:
+        """Return a redemption on the call that a credential is for; of another one by that name."""
+        grant = credential.grant
+        values = {
+            "credential": name or grant.credential_id,
+            "call_digest": grant.scope.only_call(grant.tenant) or "",
+            "key": "a-key-of-an-attempt",
+        }
+        return RedeemCall(context=self.context(who), **values | changes)
+
+    async def redeem(self, credential: Credential, who: str = ORDERS, **changes: str) -> Redeemed:
+        return await self.issuer.redeem(self.spending(credential, who, **changes))
 
     async def list_keys(self, who: str = SECURITY) -> dict[tuple[str, str], ListedKey]:
         """Return the keys by use and state; of several retired ones the oldest."""

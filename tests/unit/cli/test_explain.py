@@ -32,7 +32,7 @@ def test_a_permit_for_people() -> None:
     result = run(*REFUND, *amount(990))
     assert result.exit_code == 0
     assert "permitted" in result.output
-    assert "support-may-refund  writes.cedar:3  decided" in result.output
+    assert "support-may-refund  writes.cedar:4  decided" in result.output
     assert "0:02:00 (by support-may-refund)" in result.output
     assert "what would have to change" not in result.output
 
@@ -55,6 +55,7 @@ def test_a_permit_for_programs() -> None:
         "policies": ["support-may-refund"],
         "tenant": "retail",
         "class": "write",
+        "use": "once",
         "max_lifetime_seconds": 120,
         "scope": {"amount": [990], "currency": ["EUR"]},
     }
@@ -66,7 +67,7 @@ def test_a_refusal_for_programs() -> None:
     change = {"place": "parameters.amount", "before": 9900, "after": 5000}
     assert found["ways"] == [{"answer": "permit", "policies": ["support-may-refund"], "changes": [change]}]
     assert found["policies"][0]["decided"]
-    assert found["policies"][0]["line"] == 15
+    assert found["policies"][0]["line"] == 17
 
 
 def test_a_set_a_task_and_levels() -> None:
