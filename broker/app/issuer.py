@@ -10,6 +10,7 @@ from importlib.metadata import version
 import structlog
 from pyroaring import BitMap
 
+from broker.app import approvals
 from broker.app.identity import open_identity
 from broker.app.ids import new_id, now
 from broker.app.lifetime import guarded, until_stopped
@@ -22,11 +23,16 @@ from broker.issuer.changes import Changes
 from broker.issuer.local import LocalIssuer, Verbs
 from broker.issuer.port import Change, State
 from broker.issuer.server import serve_links
+from broker.operations.approval_reads import GetApproval, ListApprovals, ReadApprovals
+from broker.operations.approval_views import Views
+from broker.operations.approvals import Approve, Deny, TendApprovals, WithdrawApproval
+from broker.operations.approver import VerifyIdentity
 from broker.operations.attempt import Attempt, Clock
 from broker.operations.checkpoint import ReadCheckpoint, SignCheckpoint
 from broker.operations.drift import ResumeTaskOf, WatchDrift
 from broker.operations.exchange import Exchange
 from broker.operations.gate import Gate
+from broker.operations.history import RecentActs
 from broker.operations.keys import Keys
 from broker.operations.outcome import ReportOutcomes
 from broker.operations.override import Impose, LiftOverrides, ListOverrides
@@ -67,7 +73,10 @@ async def run_issuer(settings: Settings, control: Control) -> int:
 
 @asynccontextmanager
 async def open_issuer(
-    settings: Settings, trust: Callable[[], TrustBundles], clock: Clock = now
+    settings: Settings,
+    trust: Callable[[], TrustBundles],
+    clock: Clock = now,
+    verify: VerifyIdentity = approvals.no_identities,
 ) -> AsyncIterator[LocalIssuer]:
     """Open keys, store and policy, and start the worker.
 
@@ -75,6 +84,7 @@ async def open_issuer(
         settings: the configuration.
         trust: the trust bundles as they are now.
         clock: the time, UTC.
+        verify: checks identity tokens.
 
     Raises:
         KeyFileError: the keys' directory is not safe.
@@ -85,7 +95,7 @@ async def open_issuer(
     signers = open_signers(settings.keys.dir)
     store = SqliteStore(settings.store.path, log_id=new_id("log"), cursor_key=os.urandom(32))
     try:
-        issuer = _compose(settings, trust, signers, store, clock)
+        issuer = _compose(settings, trust, signers, store, clock, verify)
         issuer.worker.start()
         try:
             with issuer.identities.following():
@@ -99,7 +109,12 @@ async def open_issuer(
 
 
 def _compose(
-    settings: Settings, trust: Callable[[], TrustBundles], signers: Signers, store: SqliteStore, clock: Clock
+    settings: Settings,
+    trust: Callable[[], TrustBundles],
+    signers: Signers,
+    store: SqliteStore,
+    clock: Clock,
+    verify: VerifyIdentity,
 ) -> LocalIssuer:
     recorder = Recorder(store=store, salt=lambda: os.urandom(32), meter=RefusalMeter())
     policy = ActiveBundle(source=PolicySource(settings.policy.dir), recorder=recorder, clock=clock)
@@ -124,8 +139,11 @@ def _compose(
         clock=clock,
     )
     checkpoints = SignCheckpoint(store=store, sign=keys.sign_checkpoint)
+    acts = RecentActs(since=clock())
     exchange = Exchange(
         gate=gate,
+        holding=approvals.holding(store),
+        acts=acts,
         recorder=recorder,
         policy=policy,
         indexes=StatusIndexes(store=store),
@@ -142,11 +160,13 @@ def _compose(
     keys.refresh()
     worker = Worker(
         chores=_chores(settings, recorder, policy, keys, checkpoints, clock),
-        after=lambda: feed.publish(Change(size=store.size(), epoch=epoch(), endings=store.endings)),
+        after=lambda: feed.publish(
+            Change(size=store.size(), epoch=epoch(), endings=store.endings, approvals=store.approval_changes)
+        ),
     )
     return LocalIssuer(
         worker=worker,
-        verbs=_verbs(settings, attempt, exchange, keys, checkpoints),
+        verbs=_verbs(settings, attempt, exchange, keys, checkpoints, approvals.views(attempt, acts, verify)),
         feed=feed,
         identities=_identities(settings),
         current_state=lambda: State(
@@ -195,7 +215,14 @@ class Epoch:
         return self._count
 
 
-def _verbs(settings: Settings, attempt: Attempt, exchange: Exchange, keys: Keys, checkpoints: SignCheckpoint) -> Verbs:
+def _verbs(
+    settings: Settings,
+    attempt: Attempt,
+    exchange: Exchange,
+    keys: Keys,
+    checkpoints: SignCheckpoint,
+    views: Views,
+) -> Verbs:
     return Verbs(
         attempt=attempt,
         exchange=exchange,
@@ -215,6 +242,12 @@ def _verbs(settings: Settings, attempt: Attempt, exchange: Exchange, keys: Keys,
         impose_override=Impose(attempt=attempt),
         lift_override=LiftOverrides(attempt=attempt),
         list_overrides=ListOverrides(attempt=attempt),
+        list_approvals=ListApprovals(views=views),
+        get_approval=GetApproval(views=views),
+        approve=Approve(views=views),
+        deny=Deny(views=views),
+        withdraw_approval=WithdrawApproval(views=views),
+        read_approvals=ReadApprovals(views=views),
         key_set=ReadKeySet(attempt=attempt, keys=keys),
         list_keys=ListKeys(attempt=attempt, keys=keys),
         rotate_keys=RotateKeys(attempt=attempt, keys=keys),
@@ -231,6 +264,7 @@ def _chores(
 ) -> tuple[Chore, ...]:
     return (
         Chore(name="expire tasks", seconds=0.5, work=ExpireTasks(recorder=recorder, clock=clock)),
+        Chore(name="tend approvals", seconds=0.5, work=TendApprovals(recorder=recorder, policy=policy, clock=clock)),
         Chore(name="reload policy", seconds=settings.policy.reload_every.total_seconds(), work=policy.refresh),
         Chore(name="rotate keys", seconds=1, work=keys.refresh),
         Chore(name="sign checkpoint", seconds=1, work=checkpoints),

@@ -27,6 +27,7 @@ PERSONAL_INTENT_MEMBERS: Final = ("parameters", "on_behalf_of")
 # Members that never stand in an event but behind a commitment.
 PERSONAL: Final = frozenset(
     {
+        "approved_by",
         "asked",
         "call_digest",
         "conversation",

@@ -5,16 +5,17 @@ them, is in `entry`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, TypeAlias
 
+from broker.audit.approval_events import ApprovalEvent
 from broker.audit.entry import Caller, Decided, Entry, Opening, Salt, flatten, seal_members, timestamp
+from broker.audit.exchange_events import CredentialGranted, CredentialReissued, ExchangeRefused
 from broker.audit.outcome_events import OutcomeReported, ReportsDropped, UsageAccepted, UsageRefused
 from broker.audit.override_event import OverrideImposed, OverrideLifted
 from broker.audit.redemption_event import CredentialRedeemed
 from broker.audit.task_events import TaskBegun, TaskDrifted, TaskEnded, TaskJudged, TaskNarrowed, TaskResumed
-from broker.intent import Json
 
 __all__ = [
     "BrokerStarted",
@@ -55,64 +56,6 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CredentialGranted:
-    """A credential was given; its token left the broker only after this was durable.
-
-    `charged` names the limits that it counts under, each by its policy and per what it adds up.
-    """
-
-    TYPE: ClassVar = "credential.granted"
-    at: datetime
-    caller: Caller
-    intent: Mapping[str, Json]
-    intent_digest: str
-    decided: Decided
-    tenant: str
-    task: str
-    transaction: str
-    credential: str
-    token_digest: str
-    audience: str
-    status_index: int
-    expires_at: datetime
-    charged: tuple[Mapping[str, Json], ...] = ()
-    trail: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CredentialReissued:
-    """A lost reply was asked again; the same credential was signed again."""
-
-    TYPE: ClassVar = "credential.reissued"
-    at: datetime
-    caller: Caller
-    intent_digest: str
-    tenant: str
-    task: str
-    transaction: str
-    credential: str
-    token_digest: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangeRefused:
-    """An intent was refused. `intent` is empty when it could not be understood."""
-
-    TYPE: ClassVar = "exchange.refused"
-    at: datetime
-    caller: Caller
-    intent: Mapping[str, Json]
-    intent_digest: str
-    decided: Decided | None
-    tenant: str
-    task: str
-    transaction: str
-    reason: str
-    detail: str
-    trail: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRefused:
     """Any other request was refused, or a caller could not be authenticated. `tenant` is the caller's, if it is one.
 
@@ -148,7 +91,7 @@ class RefusalsSuppressed:
 class RevocationMade:
     """A rule came into force, and ended the credentials that its transaction expanded it to.
 
-    `revoked` counts them; `status_indexes` names them, as inclusive ranges by audience.
+    `revoked` counts them; `status_indexes` names them, as inclusive ranges by audience. `approvals` were withdrawn.
     """
 
     TYPE: ClassVar = "revocation.made"
@@ -162,6 +105,7 @@ class RevocationMade:
     text: str
     revoked: int
     status_indexes: Mapping[str, tuple[tuple[int, int], ...]]
+    approvals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +223,7 @@ Event: TypeAlias = (
     | ReportsDropped
     | TaskDrifted
     | TaskResumed
+    | ApprovalEvent
 )
 
 

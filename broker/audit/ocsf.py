@@ -196,6 +196,12 @@ _CALLS: Final = MappingProxyType(
         "impose_override": 1,
         "lift_override": 4,
         "list_overrides": 2,
+        "list_approvals": 2,
+        "get_approval": 2,
+        "approve": 3,
+        "deny": 3,
+        "withdraw_approval": 3,
+        "watch_approvals": 2,
         "rotate_keys": 3,
         "get_key_set": 2,
         "list_keys": 2,
@@ -264,6 +270,19 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "revocation.lifted": Kind(of=ENTITY, activity=4, severity=2, fill=_entity("Revocation", "revocation")),
         "override.imposed": Kind(of=ENTITY, activity=1, severity=3, fill=_entity("Override", "override", name="name")),
         "override.lifted": Kind(of=ENTITY, activity=4, severity=3, fill=_entity("Override", "override")),
+        "approval.requested": Kind(of=ENTITY, activity=1, severity=2, fill=_entity("Approval", "approval")),
+        "approval.approved": Kind(
+            of=ENTITY, activity=OTHER, name="Approve", severity=2, fill=_entity("Approval", "approval")
+        ),
+        "approval.bypass": Kind(
+            of=ENTITY, activity=OTHER, name="Bypass", severity=3, fill=_entity("Approval", "approval")
+        ),
+        "approval.denied": Kind(
+            of=ENTITY, activity=OTHER, name="Deny", severity=2, fill=_entity("Approval", "approval")
+        ),
+        "approval.withdrawn": Kind(of=ENTITY, activity=11, fill=_entity("Approval", "approval")),
+        "approval.expired": Kind(of=ENTITY, activity=11, severity=2, fill=_entity("Approval", "approval")),
+        "approval.escalated": Kind(of=ENTITY, activity=3, severity=2, fill=_entity("Approval", "approval")),
         "policy.activated": Kind(of=ENTITY, activity=10, fill=_entity("Policy Bundle", "bundle")),
         "policy.rejected": Kind(
             of=ENTITY, activity=10, severity=3, status=FAILURE, fill=_entity("Policy Bundle", "bundle")

@@ -13,8 +13,8 @@ class OverrideImposed:
     """Somebody stopped something, and ended the credentials that the transaction expanded it to.
 
     `rule` is "agent", "tenant", "class", "action" or "everything"; `tenant` the one tenant that it is about, if it is
-    about one. `decision` names no policy when no bundle was active. `revoked` and `status_indexes` as in
-    `revocation.made`.
+    about one. `decision` names no policy when no bundle was active. `revoked`, `status_indexes` and
+    `approvals` as in `revocation.made`.
     """
 
     TYPE: ClassVar = "override.imposed"
@@ -28,6 +28,7 @@ class OverrideImposed:
     text: str
     revoked: int
     status_indexes: Mapping[str, tuple[tuple[int, int], ...]]
+    approvals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

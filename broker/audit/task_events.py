@@ -34,7 +34,7 @@ class TaskBegun:
 class TaskNarrowed:
     """A task goes on within less, and those of its live credentials that no longer fit ended.
 
-    `revoked` counts them; `status_indexes` names them, as inclusive ranges by audience.
+    `revoked` counts them; `status_indexes` names them, as inclusive ranges by audience. `approvals` were withdrawn.
     """
 
     TYPE: ClassVar = "task.narrowed"
@@ -48,6 +48,7 @@ class TaskNarrowed:
     text: str
     revoked: int
     status_indexes: Mapping[str, tuple[tuple[int, int], ...]]
+    approvals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class TaskJudged:
 class TaskEnded:
     """A task ended, and its live credentials with it. `cause` is "ended", "cancelled", "deadline" or "heartbeat".
 
-    `revoked` counts them; `status_indexes` names them, as inclusive ranges by audience.
+    `revoked` counts them; `status_indexes` names them, as inclusive ranges by audience. `approvals` were withdrawn.
     """
 
     TYPE: ClassVar = "task.ended"
@@ -88,6 +89,7 @@ class TaskEnded:
     revoked: int
     status_indexes: Mapping[str, tuple[tuple[int, int], ...]]
     text: str = ""
+    approvals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

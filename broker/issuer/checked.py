@@ -12,7 +12,7 @@ from broker.issuer.convert import CONVERSION_PROBLEMS, decode_refusal
 from broker.issuer.convert_exchange import decode_exchange_answer
 from broker.issuer.port import ExchangeAnswer
 from broker.issuer.v1 import port_pb2 as v1
-from broker.issuer.verbs import Verb
+from broker.issuer.verb import Verb
 from broker.issuer.wire import FrameTooLarge, pack
 
 Call = TypeVar("Call")

@@ -7,9 +7,15 @@ from datetime import datetime
 from typing import TypeVar
 
 from broker.errors import Reason, Refusal
-from broker.issuer import verbs
+from broker.issuer import approval_verbs, verbs
 from broker.issuer.link import Link
 from broker.issuer.port import (
+    ApprovalAnswered,
+    ApprovalCall,
+    ApprovalList,
+    ApprovalPage,
+    ApprovalPageCall,
+    ApproveCall,
     AuditPage,
     AuditPageCall,
     BeginTaskCall,
@@ -26,6 +32,7 @@ from broker.issuer.port import (
     KeySet,
     LiftCall,
     LiftOverrideCall,
+    ListApprovalsCall,
     NarrowTaskCall,
     Overridden,
     OverrideList,
@@ -40,11 +47,12 @@ from broker.issuer.port import (
     RevocationPageCall,
     RevokeCall,
     RotateKeysCall,
+    ShownApproval,
     SignedCheckpoint,
     State,
     Task,
 )
-from broker.issuer.verbs import Verb
+from broker.issuer.verb import Verb
 from broker.issuer.wire import open_streams
 
 Call = TypeVar("Call")
@@ -168,6 +176,30 @@ class RemoteIssuer:
     async def list_overrides(self, call: ReadCall) -> OverrideList:
         """Return the overrides in force that concern the caller's tenants."""
         return await self._ask(verbs.LIST_OVERRIDES, call)
+
+    async def list_approvals(self, call: ListApprovalsCall) -> ApprovalList:
+        """Return a page of the caller's approvals."""
+        return await self._ask(approval_verbs.LIST, call)
+
+    async def get_approval(self, call: ApprovalCall) -> ShownApproval:
+        """Return one of them."""
+        return await self._ask(approval_verbs.GET, call)
+
+    async def approve(self, call: ApproveCall) -> ApprovalAnswered:
+        """Say yes to one."""
+        return await self._ask(approval_verbs.APPROVE, call)
+
+    async def deny(self, call: ApprovalCall) -> ApprovalAnswered:
+        """Say no to one, or take back what was said."""
+        return await self._ask(approval_verbs.DENY, call)
+
+    async def withdraw_approval(self, call: ApprovalCall) -> ApprovalAnswered:
+        """Take back a request of the caller's."""
+        return await self._ask(approval_verbs.WITHDRAW, call)
+
+    async def approval_page(self, call: ApprovalPageCall) -> ApprovalPage:
+        """Return the next page of the caller's approvals as they change."""
+        return await self._ask(approval_verbs.PAGE, call)
 
     async def key_set(self, call: ReadCall) -> KeySet:
         """Return the public keys."""

@@ -53,7 +53,8 @@ def decode_checkpoint(message: v1.SignedCheckpoint) -> SignedCheckpoint:
     return SignedCheckpoint(note=message.note, size=message.size)
 
 
-def _encode_page(page: Page) -> v1.Page:
+def encode_page(page: Page) -> v1.Page:
+    """Return the message of what every page says."""
     return v1.Page(
         start=page.start,
         stop=page.stop,
@@ -64,7 +65,8 @@ def _encode_page(page: Page) -> v1.Page:
     )
 
 
-def _decode_page(message: v1.Page) -> Page:
+def decode_page(message: v1.Page) -> Page:
+    """Return what every page says."""
     return Page(
         start=message.start,
         stop=message.stop,
@@ -79,7 +81,7 @@ def encode_revocation_page(page: RevocationPage) -> v1.RevocationPage:
     """Return the message of a page of revocations."""
     snapshot = page.snapshot
     return v1.RevocationPage(
-        page=_encode_page(page.page),
+        page=encode_page(page.page),
         snapshot=None if snapshot is None else _encode_snapshot(snapshot),
         revoked=[
             v1.Revoked(
@@ -106,7 +108,7 @@ def decode_revocation_page(message: v1.RevocationPage) -> RevocationPage:
         held = message.snapshot
         snapshot = Snapshot(status_indexes=held.status_indexes, credential_ids=tuple(held.credential_ids))
     return RevocationPage(
-        page=_decode_page(message.page),
+        page=decode_page(message.page),
         snapshot=snapshot,
         revoked=tuple(_decode_revoked(each) for each in message.revoked),
         key_set=decode_key_set(message.key_set) if message.HasField("key_set") else None,
@@ -125,7 +127,7 @@ def _decode_revoked(message: v1.Revoked) -> Revoked:
 
 def encode_audit_page(page: AuditPage) -> v1.AuditPage:
     """Return the message of a page of the audit log."""
-    return v1.AuditPage(page=_encode_page(page.page), events=[_encode_event(event) for event in page.events])
+    return v1.AuditPage(page=encode_page(page.page), events=[_encode_event(event) for event in page.events])
 
 
 def _encode_event(event: AuditEvent) -> v1.AuditEvent:
@@ -135,7 +137,7 @@ def _encode_event(event: AuditEvent) -> v1.AuditEvent:
 
 def decode_audit_page(message: v1.AuditPage) -> AuditPage:
     """Return a page of the audit log."""
-    return AuditPage(page=_decode_page(message.page), events=tuple(_decode_event(each) for each in message.events))
+    return AuditPage(page=decode_page(message.page), events=tuple(_decode_event(each) for each in message.events))
 
 
 def _decode_event(message: v1.AuditEvent) -> AuditEvent:
@@ -145,12 +147,12 @@ def _decode_event(message: v1.AuditEvent) -> AuditEvent:
 
 def encode_change(change: Change) -> v1.Change:
     """Return the message of a change."""
-    return v1.Change(size=change.size, epoch=change.epoch, endings=change.endings)
+    return v1.Change(size=change.size, epoch=change.epoch, endings=change.endings, approvals=change.approvals)
 
 
 def decode_change(message: v1.Change) -> Change:
     """Return a change."""
-    return Change(size=message.size, epoch=message.epoch, endings=message.endings)
+    return Change(size=message.size, epoch=message.epoch, endings=message.endings, approvals=message.approvals)
 
 
 def encode_state(state: State) -> v1.State:

@@ -55,15 +55,17 @@ def encode_exchange_call(call: ExchangeCall) -> v1.ExchangeCall:
     asked = call.intent
     return v1.ExchangeCall(
         context=encode_context(call.context),
-        intent=_encode_intent(asked) if isinstance(asked, Intent) else None,
+        intent=encode_intent(asked) if isinstance(asked, Intent) else None,
         refusal=encode_refusal(asked) if isinstance(asked, Refusal) else None,
         lifetime_us=to_duration(call.lifetime),
         request_id=call.request_id,
         trail=encode_trail(call.trail),
+        approval=call.approval,
     )
 
 
-def _encode_intent(intent: Intent) -> v1.Intent:
+def encode_intent(intent: Intent) -> v1.Intent:
+    """Return the message of an intent."""
     return v1.Intent(
         action=intent.action,
         resource=encode_resource(intent.resource),
@@ -102,6 +104,7 @@ def decode_exchange_call(message: v1.ExchangeCall) -> ExchangeCall:
         lifetime=lifetime_of(message),
         request_id=bounded(message.request_id, MAX_ID, "request_id"),
         trail=decode_trail(message.trail) if message.HasField("trail") else NO_TRAIL,
+        approval=bounded(message.approval, MAX_ID, "approval"),
     )
 
 
@@ -109,7 +112,7 @@ def _decode_asked(message: v1.ExchangeCall) -> Intent | Refusal:
     match message.WhichOneof("asked"):
         case "intent":
             try:
-                return _decode_intent(message.intent)
+                return decode_intent(message.intent)
             except Refusal as refusal:
                 return refusal
         case "refusal":
@@ -118,7 +121,8 @@ def _decode_asked(message: v1.ExchangeCall) -> Intent | Refusal:
             raise Malformed("asked")
 
 
-def _decode_intent(message: v1.Intent) -> Intent:
+def decode_intent(message: v1.Intent) -> Intent:
+    """Return an intent, parsed and checked again."""
     return Intent(
         action=message.action,
         resource=decode_resource(message.resource),
@@ -163,7 +167,7 @@ def _encode_credential(credential: Credential) -> v1.Credential:
         tenant=grant.tenant,
         task=grant.task,
         transaction_id=grant.transaction_id,
-        scope=_encode_scope(grant.scope),
+        scope=encode_scope(grant.scope),
         intent_digest=grant.intent_digest,
         thumbprint=grant.thumbprint,
         status_index=grant.status_index,
@@ -182,7 +186,7 @@ def _decode_credential(message: v1.Credential) -> Credential:
         tenant=message.tenant,
         task=message.task,
         transaction_id=message.transaction_id,
-        scope=_decode_scope(message.scope),
+        scope=decode_scope(message.scope),
         intent_digest=message.intent_digest,
         thumbprint=message.thumbprint,
         status_index=message.status_index,
@@ -195,7 +199,8 @@ def _decode_credential(message: v1.Credential) -> Credential:
     return Credential(token=token, grant=grant, decision_id=message.decision_id)
 
 
-def _encode_scope(scope: Scope) -> v1.Scope:
+def encode_scope(scope: Scope) -> v1.Scope:
+    """Return the message of a scope."""
     limits = {name: limit.to_json() for name, limit in scope.constraints.items()}
     return v1.Scope(
         actions=sorted(scope.actions),
@@ -205,7 +210,8 @@ def _encode_scope(scope: Scope) -> v1.Scope:
     )
 
 
-def _decode_scope(message: v1.Scope) -> Scope:
+def decode_scope(message: v1.Scope) -> Scope:
+    """Return a scope."""
     limits = json.loads(message.constraints) if message.constraints else {}
     return Scope(
         actions=frozenset(message.actions),

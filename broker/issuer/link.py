@@ -20,7 +20,7 @@ from broker.issuer.convert_answers import decode_change
 from broker.issuer.convert_exchange import encode_exchange_call
 from broker.issuer.port import Change, ExchangeAnswer, ExchangeCall
 from broker.issuer.v1 import port_pb2 as v1
-from broker.issuer.verbs import Verb
+from broker.issuer.verb import Verb
 from broker.issuer.wire import MAX_CALLS_A_FRAME, LinkBroken, frame_of, pack, read_frame
 
 GROUPS_IN_FLIGHT: Final = 4

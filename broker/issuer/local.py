@@ -8,6 +8,12 @@ from broker.errors import Refusal
 from broker.issuer.batch import Worker
 from broker.issuer.changes import Changes
 from broker.issuer.port import (
+    ApprovalAnswered,
+    ApprovalCall,
+    ApprovalList,
+    ApprovalPage,
+    ApprovalPageCall,
+    ApproveCall,
     AuditPage,
     AuditPageCall,
     BeginTaskCall,
@@ -24,6 +30,7 @@ from broker.issuer.port import (
     KeySet,
     LiftCall,
     LiftOverrideCall,
+    ListApprovalsCall,
     NarrowTaskCall,
     Overridden,
     OverrideList,
@@ -38,10 +45,13 @@ from broker.issuer.port import (
     RevocationPageCall,
     RevokeCall,
     RotateKeysCall,
+    ShownApproval,
     SignedCheckpoint,
     State,
     Task,
 )
+from broker.operations.approval_reads import GetApproval, ListApprovals, ReadApprovals
+from broker.operations.approvals import Approve, Deny, WithdrawApproval
 from broker.operations.attempt import Attempt
 from broker.operations.checkpoint import ReadCheckpoint
 from broker.operations.drift import ResumeTaskOf
@@ -75,6 +85,12 @@ class Verbs:
     impose_override: Impose
     lift_override: LiftOverrides
     list_overrides: ListOverrides
+    list_approvals: ListApprovals
+    get_approval: GetApproval
+    approve: Approve
+    deny: Deny
+    withdraw_approval: WithdrawApproval
+    read_approvals: ReadApprovals
     key_set: ReadKeySet
     list_keys: ListKeys
     rotate_keys: RotateKeys
@@ -156,6 +172,30 @@ class LocalIssuer:
     async def list_overrides(self, call: ReadCall) -> OverrideList:
         """Return the overrides in force that concern the caller's tenants."""
         return await self.worker.run_first(lambda: self.verbs.list_overrides(call))
+
+    async def list_approvals(self, call: ListApprovalsCall) -> ApprovalList:
+        """Return a page of the caller's approvals."""
+        return await self.worker.run(lambda: self.verbs.list_approvals(call))
+
+    async def get_approval(self, call: ApprovalCall) -> ShownApproval:
+        """Return one of them."""
+        return await self.worker.run(lambda: self.verbs.get_approval(call))
+
+    async def approve(self, call: ApproveCall) -> ApprovalAnswered:
+        """Say yes to one."""
+        return await self.worker.run(lambda: self.verbs.approve(call))
+
+    async def deny(self, call: ApprovalCall) -> ApprovalAnswered:
+        """Say no to one, or take back what was said."""
+        return await self.worker.run(lambda: self.verbs.deny(call))
+
+    async def withdraw_approval(self, call: ApprovalCall) -> ApprovalAnswered:
+        """Take back a request of the caller's."""
+        return await self.worker.run(lambda: self.verbs.withdraw_approval(call))
+
+    async def approval_page(self, call: ApprovalPageCall) -> ApprovalPage:
+        """Return the next page of the caller's approvals as they change."""
+        return await self.worker.run(lambda: self.verbs.read_approvals(call))
 
     async def key_set(self, call: ReadCall) -> KeySet:
         """Return the public keys."""

@@ -9,7 +9,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from broker.approval import ApprovalState, Yes
 from broker.errors import Refusal
+from broker.operations.approval_calls import (
+    ApprovalAnswered,
+    ApprovalCall,
+    ApprovalList,
+    ApprovalPage,
+    ApprovalPageCall,
+    ApproveCall,
+    Details,
+    History,
+    ListApprovalsCall,
+    Progress,
+    ShownApproval,
+)
 from broker.operations.calls import (
     AuditEvent,
     AuditFilter,
@@ -46,6 +60,13 @@ from broker.trail import NO_TRAIL, Trail
 
 __all__ = [
     "NO_TRAIL",
+    "ApprovalAnswered",
+    "ApprovalCall",
+    "ApprovalList",
+    "ApprovalPage",
+    "ApprovalPageCall",
+    "ApprovalState",
+    "ApproveCall",
     "AuditEvent",
     "AuditFilter",
     "AuditPage",
@@ -54,11 +75,13 @@ __all__ = [
     "Change",
     "Context",
     "Continued",
+    "Details",
     "EndTaskCall",
     "Ended",
     "ExchangeAnswer",
     "ExchangeCall",
     "HeartbeatCall",
+    "History",
     "ImposeCall",
     "Issuer",
     "KeyList",
@@ -66,12 +89,14 @@ __all__ = [
     "KeysChanged",
     "LiftCall",
     "LiftOverrideCall",
+    "ListApprovalsCall",
     "ListedKey",
     "NarrowTaskCall",
     "Overridden",
     "Override",
     "OverrideList",
     "Page",
+    "Progress",
     "ReadCall",
     "RedeemAnswer",
     "RedeemCall",
@@ -88,6 +113,7 @@ __all__ = [
     "RevokeCall",
     "Revoked",
     "RotateKeysCall",
+    "ShownApproval",
     "SignedCheckpoint",
     "Snapshot",
     "Start",
@@ -96,6 +122,7 @@ __all__ = [
     "StopKind",
     "Task",
     "Trail",
+    "Yes",
 ]
 
 
@@ -107,12 +134,14 @@ class Change:
         size: of the log.
         epoch: rises when who may read may have changed.
         endings: rises when credentials may have ended, or a rule came into force or went out of it.
+        approvals: rises when approvals may have changed.
 
     """
 
     size: int
     epoch: int
     endings: int
+    approvals: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +195,24 @@ class Issuer(Protocol):
 
     async def list_overrides(self, call: ReadCall) -> OverrideList:
         """Return the overrides in force that concern the caller's tenants."""
+
+    async def list_approvals(self, call: ListApprovalsCall) -> ApprovalList:
+        """Return a page of the caller's approvals."""
+
+    async def get_approval(self, call: ApprovalCall) -> ShownApproval:
+        """Return one of them."""
+
+    async def approve(self, call: ApproveCall) -> ApprovalAnswered:
+        """Say yes to one."""
+
+    async def deny(self, call: ApprovalCall) -> ApprovalAnswered:
+        """Say no to one, or take back what was said."""
+
+    async def withdraw_approval(self, call: ApprovalCall) -> ApprovalAnswered:
+        """Take back a request of the caller's."""
+
+    async def approval_page(self, call: ApprovalPageCall) -> ApprovalPage:
+        """Return the next page of the caller's approvals as they change."""
 
     async def key_set(self, call: ReadCall) -> KeySet:
         """Return the public keys."""

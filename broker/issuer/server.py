@@ -20,7 +20,8 @@ from broker.issuer.convert_answers import encode_change
 from broker.issuer.convert_exchange import decode_exchange_calls, encode_exchange_answers
 from broker.issuer.port import ExchangeAnswer, Issuer
 from broker.issuer.v1 import port_pb2 as v1
-from broker.issuer.verbs import VERBS, Verb
+from broker.issuer.verb import Verb
+from broker.issuer.verbs import VERBS
 from broker.issuer.wire import MAX_CALLS_A_FRAME, FrameTooLarge, LinkBroken, frame_of, open_streams, pack, read_frame
 
 MAX_CALLS_IN_FLIGHT: Final = 2048

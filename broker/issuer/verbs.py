@@ -1,13 +1,11 @@
 """Every verb of the port but exchange: which frame carries it, and how its call and its answer convert. One table."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar
-
-from google.protobuf.message import Message
+from typing import Any, Final
 
 from broker.errors import Refusal
+from broker.issuer import approval_verbs
 from broker.issuer import convert_answers as answers
 from broker.issuer import convert_calls as calls
 from broker.issuer import convert_keys as keys
@@ -16,42 +14,8 @@ from broker.issuer import convert_overrides as overrides
 from broker.issuer import convert_redemptions as redemptions
 from broker.issuer import convert_tasks as tasks
 from broker.issuer.convert import decode_refusal, encode_refusal, from_microseconds, to_microseconds
-from broker.issuer.port import Issuer
 from broker.issuer.v1 import port_pb2 as v1
-
-Call = TypeVar("Call")
-Answer = TypeVar("Answer")
-
-# What a page may weigh; every other answer is small. Counted against what may be in flight before it is read.
-PAGE_WEIGHT: Final = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verb(Generic[Call, Answer]):
-    """One verb.
-
-    Attributes:
-        call: the frame's field for the call.
-        answer: the frame's field for the answer.
-        encode_call: the door's half of the call.
-        decode_call: the issuer's half; raises one of CONVERSION_PROBLEMS.
-        encode_answer: the issuer's half of the answer.
-        decode_answer: the door's half; raises one of CONVERSION_PROBLEMS.
-        ask: asks an issuer.
-        weight: what the answer may weigh, bytes.
-        urgent: it waits behind nothing that fills a bound: it is carried and asked however much is waiting.
-
-    """
-
-    call: str
-    answer: str
-    encode_call: Callable[[Call], Message]
-    decode_call: Callable[[Any], Call]
-    encode_answer: Callable[[Answer], Message]
-    decode_answer: Callable[[Any], Answer]
-    ask: Callable[[Issuer, Call], Awaitable[Answer]]
-    weight: int = 0
-    urgent: bool = False
+from broker.issuer.verb import PAGE_WEIGHT, Verb
 
 
 def _encode_recorded(refusal: Refusal) -> v1.Recorded:
@@ -273,29 +237,28 @@ STATE: Final = Verb(
     ask=lambda issuer, _: issuer.state(),
 )
 
-VERBS: Final[Mapping[str, Verb[Any, Any]]] = {
-    verb.call: verb
-    for verb in (
-        BEGIN_TASK,
-        END_TASK,
-        HEARTBEAT_TASK,
-        NARROW_TASK,
-        RESUME_TASK,
-        REPORT,
-        REVOKE,
-        LIFT,
-        REDEEM,
-        IMPOSE_OVERRIDE,
-        LIFT_OVERRIDE,
-        LIST_OVERRIDES,
-        KEY_SET,
-        LIST_KEYS,
-        ROTATE_KEYS,
-        CHECKPOINT,
-        REFUSE,
-        AUTHENTICATE,
-        REVOCATION_PAGE,
-        AUDIT_PAGE,
-        STATE,
-    )
-}
+_ALL: Final[tuple[Verb[Any, Any], ...]] = (
+    BEGIN_TASK,
+    END_TASK,
+    HEARTBEAT_TASK,
+    NARROW_TASK,
+    RESUME_TASK,
+    REPORT,
+    REVOKE,
+    LIFT,
+    REDEEM,
+    IMPOSE_OVERRIDE,
+    LIFT_OVERRIDE,
+    LIST_OVERRIDES,
+    *approval_verbs.ALL,
+    KEY_SET,
+    LIST_KEYS,
+    ROTATE_KEYS,
+    CHECKPOINT,
+    REFUSE,
+    AUTHENTICATE,
+    REVOCATION_PAGE,
+    AUDIT_PAGE,
+    STATE,
+)
+VERBS: Final[Mapping[str, Verb[Any, Any]]] = {verb.call: verb for verb in _ALL}

@@ -38,13 +38,17 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeCall:
-    """One intent, or the refusal that stands for it when it could not be understood; and what led to it."""
+    """One intent, or the refusal that stands for it when it could not be understood.
+
+    `trail` is what led to it, `approval` the one that it is asked with.
+    """
 
     context: Context
     intent: Intent | Refusal
     lifetime: timedelta | None = None
     request_id: str = ""
     trail: Trail = NO_TRAIL
+    approval: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

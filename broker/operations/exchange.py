@@ -8,6 +8,7 @@ Whatever refuses an intent on the way, the refusal is an item of the same transa
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from broker.approval import Approval
 from broker.audit.entry import Entry
 from broker.audit.event import Decided
 from broker.boundary import Boundary
@@ -19,6 +20,8 @@ from broker.operations.calls import ExchangeAnswer, ExchangeCall
 from broker.operations.charging import history_of
 from broker.operations.drift import OUTSIDE, Strayed, WatchDrift
 from broker.operations.gate import Gate
+from broker.operations.history import RecentActs
+from broker.operations.holding import Holding, opening_guards, opening_writes, requesting, using_guards, using_writes
 from broker.operations.record import Recorder, commit
 from broker.operations.status_indexes import StatusIndexes
 from broker.operations.walk import walk
@@ -34,6 +37,8 @@ class Exchange:
 
     Attributes:
         gate: step 0.
+        holding: takes what a policy holds.
+        acts: counts what agents do, for people who decide.
         recorder: seals events, keeps refusals within their rate.
         policy: the active bundle.
         indexes: hands out status indexes.
@@ -46,6 +51,8 @@ class Exchange:
     """
 
     gate: Gate
+    holding: Holding
+    acts: RecentActs
     recorder: Recorder
     policy: ActivePolicy
     indexes: StatusIndexes
@@ -67,7 +74,8 @@ class Exchange:
 
     def _exchange(self, calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
         now = self.clock()
-        group = [Work(call=call, now=now, transaction=self.new_id("txn")) for call in calls]
+        opened: dict[tuple[str, str, str], Work] = {}
+        group = [Work(call=call, now=now, transaction=self.new_id("txn"), opened=opened) for call in calls]
         steps = (self._identify, self._find_task, self._find_earlier, self._decide, self._credential)
         try:
             walk(group, steps, report=self.report)
@@ -77,7 +85,12 @@ class Exchange:
             return [Refusal(Reason.AUDIT_UNAVAILABLE) for _ in group]
         except Refusal as refusal:
             return [refusal for _ in group]
-        return [_answer(work, answer) for work, answer in zip(group, committed, strict=True)]
+        answered = {id(work): _answer(work, answer) for work, answer in zip(group, committed, strict=True)}
+        # What was asked for by several at once is one request, with one answer.
+        answers = [answered[id(work.as_opened or work)] for work in group]
+        for work, answer in zip(group, answers, strict=True):
+            self._note(work, answer)
+        return answers
 
     # a. Who asks: X.509-SVID, on every intent. A malformed intent is refused only now, in its caller's name.
     def _identify(self, work: Work) -> None:
@@ -124,6 +137,7 @@ class Exchange:
     def _decide(self, work: Work) -> None:
         if work.credential is not None or work.principal is None:
             return
+        self.holding.present(work)
         policy = self.policy()
         question = Question(
             principal=work.agent,
@@ -138,8 +152,11 @@ class Exchange:
         decided = Decided(id=self.new_id("dec"), policies=decision.policy_ids, bundle=decision.bundle_digest)
         work.decided = decided
         match decision:
-            case Deny() | Hold():
+            case Deny():
                 raise decision.refusal(decided.id)
+            case Hold():
+                work.tenant = decision.terms.tenant
+                work.permit = self.holding.take(work, decision, policy)
             case Permit():
                 work.tenant, work.permit = decision.terms.tenant, decision
 
@@ -175,16 +192,32 @@ class Exchange:
 
     # f. One item a call: its guards, its grant and its event, or its refusal.
     def _item(self, work: Work) -> Item:
+        if work.opening is not None:
+            return self._opening(work, work.opening)
         if work.refusal is not None or work.credential is None:
             refused = self._refused(work, work.refusal or Refusal(Reason.INTERNAL))
             return Item(accepted=(lambda _: refused) if refused else None)
         granted = self.recorder.entry(reissuing(work) if work.reissued else granting(work))
         return Item(
-            guards=tuple(guards_of(work)),
-            writes=tuple(writes_of(work)),
+            guards=(*guards_of(work), *using_guards(work)),
+            writes=(*writes_of(work), *using_writes(work)),
             accepted=lambda _: granted,
             refused=lambda refusal: self._refused(work, refusal),
         )
+
+    def _opening(self, work: Work, opening: Approval) -> Item:
+        requested = self.recorder.entry(requesting(work, opening))
+        return Item(
+            guards=tuple(opening_guards(work, opening)),
+            writes=tuple(opening_writes(work, opening)),
+            accepted=lambda _: requested,
+            refused=lambda refusal: self._refused(work, refusal),
+        )
+
+    def _note(self, work: Work, answer: ExchangeAnswer) -> None:
+        held = isinstance(answer, Refusal) and answer.held is not None
+        if work.agent and not held:
+            self.acts.note(work.agent, work.now, granted=not isinstance(answer, Refusal))
 
     def _refused(self, work: Work, refusal: Refusal) -> Entry | None:
         return self.recorder.refusal(refusing(work, refusal))
@@ -216,7 +249,7 @@ def _strayed(group: Sequence[Work], committed: Sequence[Answer]) -> Sequence[Str
 
 # g. Only now, after the commit, the credentials are handed out.
 def _answer(work: Work, committed: Answer) -> ExchangeAnswer:
-    if work.refusal is not None:
+    if work.refusal is not None and (work.opening is None or isinstance(committed, Committed)):
         return work.refusal
     if isinstance(committed, Committed) and work.credential is not None:
         return work.credential

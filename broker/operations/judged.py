@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 
+from broker.approval import Approval
 from broker.errors import Reason
 from broker.intent import Intent, Json, Level
 from broker.policy.bundle import CompiledPolicy
@@ -46,8 +47,19 @@ def _level(declared: Mapping[str, str], member: str) -> Level | None:
     return Level[declared[member]] if member in declared else None
 
 
-def would_refuse(policy: CompiledPolicy, task: Task, held: HeldGrant, now: datetime) -> Reason | None:
-    """Return why a credential would not be given now as it is; None when it would."""
+def would_refuse(
+    policy: CompiledPolicy, task: Task, held: HeldGrant, now: datetime, *, approved: Approval | None
+) -> Reason | None:
+    """Return why a credential would not be given now as it is; None when it would.
+
+    Args:
+        policy: that is active now.
+        task: of the credential.
+        held: the credential's grant.
+        now: UTC.
+        approved: the approval that it was given on, or whose bypass let it pass: nobody is asked for the same again.
+
+    """
     question = Question(
         principal=task.agent,
         login=json.loads(held.declared).get("login", ""),
@@ -59,9 +71,9 @@ def would_refuse(policy: CompiledPolicy, task: Task, held: HeldGrant, now: datet
     match decide(policy, question):
         case Deny(reason=reason):
             return reason
-        case Hold():
+        case Hold(requirements=requirements) if approved is None or not approved.covers(requirements):
             return Reason.STEP_UP_REQUIRED
-        case Permit(terms=terms):
+        case Hold(terms=terms) | Permit(terms=terms):
             if not terms.scope.includes(held.grant.scope):
                 return Reason.SCOPE_EMPTY
             if terms.use == "once" and held.grant.use == "many":

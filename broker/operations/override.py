@@ -5,7 +5,7 @@ is locked out of stopping. Lifting needs an active bundle, and another person th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.audit.event import Decided, Entry, OverrideImposed, OverrideLifted
 from broker.credential.revocation import Rule, RuleKind
@@ -76,8 +76,11 @@ class Impose:
         )
         tenant = _tenant_of(stop, policy)
 
+        approvals = tuple(self.attempt.recorder.store.approvals_under(stop, visit.now))
+
         def entry(revoked: Effects) -> Entry:
-            return self.attempt.recorder.entry(_imposed(visit, decided, override, tenant, revoked))
+            imposed = _imposed(visit, decided, override, tenant, revoked)
+            return self.attempt.recorder.entry(replace(imposed, approvals=approvals))
 
         write = AddOverride(override=override, spared=_spared(stop, policy))
         answer = self.attempt.commit(Item(writes=(write,), accepted=entry))

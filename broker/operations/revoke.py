@@ -1,6 +1,6 @@
 """Revoke and LiftRevocation: from the commit on, no new grant under the rule, and what lives under it is dead."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.audit.event import Decided, Entry, RevocationLifted, RevocationMade
 from broker.credential.revocation import Revocation, Rule, RuleKind
@@ -35,8 +35,11 @@ class Revoke:
             by=str(visit.principal.spiffe_id),
         )
 
+        approvals = tuple(self.attempt.recorder.store.approvals_under(call.rule, visit.now))
+
         def entry(revoked: Effects) -> Entry:
-            return self.attempt.recorder.entry(_made(visit, decided, revocation, call.text, revoked))
+            made = _made(visit, decided, revocation, call.text, revoked)
+            return self.attempt.recorder.entry(replace(made, approvals=approvals))
 
         answer = self.attempt.commit(Item(writes=(AddRevocation(revocation=revocation),), accepted=entry))
         return Ended(position=position_of(answer), revoked=len(answer.revoked), revocation=revocation.id)

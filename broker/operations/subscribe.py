@@ -55,7 +55,13 @@ def _record_opening(attempt: Attempt, visit: Visit, opening: _Opening) -> None:
     attempt.commit(Item(accepted=lambda _: entry))
 
 
-def _resume(store: Store, place: Place, cursor: str, size: int) -> int:
+def resume(store: Store, place: Place, cursor: str, size: int) -> int:
+    """Return where a cursor of this place goes on.
+
+    Raises:
+        Refusal: CURSOR_*.
+
+    """
     return unseal(cursor, place, store.cursor_key, size, lambda position: _leaf_before(store, position))
 
 
@@ -65,7 +71,8 @@ def _leaf_before(store: Store, position: int) -> str:
     return "".join(short_leaf(entry.content) for entry in entries)
 
 
-def _page(attempt: Attempt, visit: Visit, place: Place, start: int, stop: int, size: int) -> Page:
+def page_of(attempt: Attempt, visit: Visit, place: Place, start: int, stop: int, size: int) -> Page:
+    """Return what every page says of the range [start, stop) that it scanned."""
     return Page(
         start=start,
         stop=stop,
@@ -104,7 +111,7 @@ class ReadRevocations:
         view = {"audience": reader} if is_service else {"agent": reader}
         place = Place(log=store.log_id, stream="revocations", reader=reader, view=digest(canonical_json({**view})))
         size = store.size()
-        start = _resume(store, place, call.cursor, size) if call.cursor else None
+        start = resume(store, place, call.cursor, size) if call.cursor else None
         if call.opening:
             _record_opening(
                 self.attempt, visit, _Opening(stream="revocations", position=start or size, decided=decided)
@@ -119,7 +126,7 @@ class ReadRevocations:
         ranges = store.revoked_in(start, stop, **view)
         key_set = self.key_set()
         return RevocationPage(
-            page=_page(self.attempt, visit, place, start, stop, size),
+            page=page_of(self.attempt, visit, place, start, stop, size),
             snapshot=snapshot,
             revoked=tuple(_revoked(each, is_service=is_service) for each in ranges),
             key_set=key_set if is_service and key_set.digest != call.known_keys else None,
@@ -154,12 +161,12 @@ class ReadAudit:
         size = store.size()
         start = size if call.start is Start.END else 0
         if call.cursor:
-            start = _resume(store, place, call.cursor, size)
+            start = resume(store, place, call.cursor, size)
         if call.opening:
             _record_opening(self.attempt, visit, _Opening(stream="audit", position=start, decided=decided))
         events = _within(BYTES_A_PAGE, store.events(start, min(size, start + EVENTS_A_PAGE), openings=call.personal))
         return AuditPage(
-            page=_page(self.attempt, visit, place, start, start + len(events), size),
+            page=page_of(self.attempt, visit, place, start, start + len(events), size),
             events=tuple(_shown(event) for event in events if _matches(call.filter, event)),
         )
 

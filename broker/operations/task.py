@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from broker.audit.event import Caller, Decided, Entry, TaskBegun, TaskEnded
+from broker.credential.revocation import Rule, RuleKind
 from broker.errors import Reason, Refusal
 from broker.operations.attempt import Attempt, Clock, Visit
 from broker.operations.calls import BeginTaskCall, Ended, EndTaskCall
@@ -195,13 +196,14 @@ class _End:
 
     def item(self, recorder: Recorder, guard: Guard) -> Item:
         """Return what is committed."""
+        approvals = tuple(recorder.store.approvals_under(Rule(kind=RuleKind.TASK, name=self.task.id), self.at))
         return Item(
             guards=(guard,),
             writes=(EndTask(task=self.task.id, at=self.at),),
-            accepted=lambda revoked: self._entry(recorder, revoked),
+            accepted=lambda revoked: self._entry(recorder, revoked, approvals),
         )
 
-    def _entry(self, recorder: Recorder, revoked: Effects) -> Entry:
+    def _entry(self, recorder: Recorder, revoked: Effects, approvals: tuple[str, ...]) -> Entry:
         event = TaskEnded(
             at=self.at,
             caller=self.caller,
@@ -213,5 +215,6 @@ class _End:
             revoked=len(revoked),
             status_indexes=ranges_by_audience(revoked),
             text=self.text,
+            approvals=approvals,
         )
         return recorder.entry(event)

@@ -1,23 +1,30 @@
 """Heartbeat and NarrowTask: a task that goes on keeps only the credentials that it would be given now."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
+from broker.approval import Approval, withdrawn
 from broker.audit.event import Decided, Entry, TaskJudged, TaskNarrowed
 from broker.boundary import Boundary
+from broker.credential.revocation import Rule, RuleKind
 from broker.errors import Reason, Refusal
 from broker.operations.attempt import Attempt, Visit
 from broker.operations.judged import intent_of, would_refuse
 from broker.operations.record import ranges_by_audience
 from broker.operations.task import callers_task, target_of
 from broker.operations.task_calls import Continued, HeartbeatCall, NarrowTaskCall
+from broker.store.approval_items import ChangeApproval
 from broker.store.interface import (
     Effects,
     EndCredentials,
     Guard,
     HearTask,
+    HeldGrant,
     Item,
     NarrowTask,
     NotRevoked,
+    Store,
     TaskAlive,
     Write,
 )
@@ -37,10 +44,11 @@ class HearTaskOf:
     def _hear(self, visit: Visit, call: HeartbeatCall) -> Continued:
         policy = self.attempt.policy()
         task = callers_task(self.attempt, visit, call.task)
+        store = self.attempt.recorder.store
         refused = {
             held.grant.credential_id: reason.name
-            for held in self.attempt.recorder.store.held(task.id, visit.now, unless_under=policy.digest)
-            if (reason := would_refuse(policy, task, held, visit.now)) is not None
+            for held in store.held(task.id, visit.now, unless_under=policy.digest)
+            if (reason := would_refuse(policy, task, held, visit.now, approved=_approved(store, held))) is not None
         }
         due = silent_at(visit.now, task.heartbeat)
         writes: list[Write] = [HearTask(task=task.id, silent_at=due)] if due else []
@@ -83,35 +91,64 @@ class NarrowTaskOf:
         if call.boundary == Boundary():
             raise Refusal(Reason.REQUEST_INVALID, "boundary: names nothing")
         narrower = replace(task, boundary=task.boundary.narrowed(call.boundary), revision=task.revision + 1)
+        store = self.attempt.recorder.store
         unfit = tuple(
             held.grant.credential_id
-            for held in self.attempt.recorder.store.held(task.id, visit.now)
+            for held in store.held(task.id, visit.now)
             if narrower.boundary.outside(intent_of(task, held))
         )
+        pending = _pending_outside(store, narrower, visit.now)
         writes: list[Write] = [NarrowTask(task=task.id, boundary=narrower.boundary)]
+        writes += [ChangeApproval(approval=each) for each in pending]
         if unfit:
             writes.append(EndCredentials(credentials=unfit, at=visit.now))
+        narrowed = _Narrowed(
+            decided=decided, task=narrower, text=call.text, approvals=tuple(each.id for each in pending)
+        )
         item = Item(
             guards=_going(task, visit),
             writes=tuple(writes),
-            accepted=lambda revoked: self._entry(visit, decided, narrower, call.text, revoked),
+            accepted=lambda revoked: self._entry(visit, narrowed, revoked),
         )
         return Continued(task=narrower, revoked=len(self.attempt.commit(item).revoked))
 
-    def _entry(self, visit: Visit, decided: Decided, task: Task, text: str, revoked: Effects) -> Entry:
+    def _entry(self, visit: Visit, narrowed: "_Narrowed", revoked: Effects) -> Entry:
+        task = narrowed.task
         event = TaskNarrowed(
             at=visit.now,
             caller=visit.caller,
-            decided=decided,
+            decided=narrowed.decided,
             tenant=task.tenant,
             task=task.id,
             agent=task.agent,
             boundary=task.boundary.to_json(),
-            text=text,
+            text=narrowed.text,
             revoked=len(revoked),
             status_indexes=ranges_by_audience(revoked),
+            approvals=narrowed.approvals,
         )
         return self.attempt.recorder.entry(event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Narrowed:
+    """What an event says of a task that goes on within less."""
+
+    decided: Decided
+    task: Task
+    text: str
+    approvals: tuple[str, ...]
+
+
+def _approved(store: Store, held: HeldGrant) -> Approval | None:
+    return store.approval(held.approval) if held.approval else None
+
+
+def _pending_outside(store: Store, task: Task, now: datetime) -> Sequence[Approval]:
+    """Return the open approvals of a task that lie outside its boundary, as they are once they are withdrawn."""
+    ids = store.approvals_under(Rule(kind=RuleKind.TASK, name=task.id), now)
+    found = [approval for each in ids if (approval := store.approval(each)) is not None]
+    return [withdrawn(each, now) for each in found if task.boundary.outside(each.intent)]
 
 
 def _going(task: Task, visit: Visit) -> tuple[Guard, ...]:

@@ -1,9 +1,10 @@
 """One intent on its way through an exchange, and what is written of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from broker.approval import Approval
 from broker.audit.event import Caller, CredentialGranted, CredentialReissued, Decided, ExchangeRefused
 from broker.credential.token import Credential
 from broker.errors import Refusal
@@ -20,7 +21,10 @@ from broker.task import Task
 
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """One intent on its way; filled in from step to step."""
+    """One intent on its way; filled in from step to step.
+
+    `opened` is one for the whole group: what its members ask people for, by agent, task and digest of the intent.
+    """
 
     call: ExchangeCall
     now: datetime
@@ -30,6 +34,12 @@ class Work:
     action_class: str = ""
     decided: Decided | None = None
     permit: Permit | None = None
+    approval: Approval | None = None
+    bypass: Approval | None = None
+    opening: Approval | None = None
+    replaced: Approval | None = None
+    as_opened: "Work | None" = None
+    opened: "dict[tuple[str, str, str], Work]" = field(default_factory=dict)
     credential: Credential | None = None
     transaction: str = ""
     reissued: bool = False
@@ -53,28 +63,32 @@ class Work:
         return caller_of(self.call.context, self.principal)
 
 
-def guards_of(work: Work) -> Sequence[Guard]:
-    """What must still hold inside the transaction: what was read outside it may have changed."""
-    grant = work.credential.grant if work.credential else None
-    if grant is None:
-        return ()
+def standing(work: Work, *, tenant: str, policy_ids: tuple[str, ...], credential_id: str = "") -> list[Guard]:
+    """What must still hold inside the transaction, whatever is given: what was read outside it may have changed."""
     guards: list[Guard] = [
         NotRevoked(
-            agent=grant.agent,
-            tenant=grant.tenant,
-            task=grant.task,
-            policy_ids=grant.policy_ids,
-            credential_id=grant.credential_id,
+            agent=work.agent,
+            tenant=tenant,
+            task=work.intent.task,
+            policy_ids=policy_ids,
+            credential_id=credential_id,
             action=work.intent.action,
             action_class=work.action_class,
         ),
     ]
     if work.task is not None:
-        guards.append(
-            TaskAlive(task=work.task.id, agent=grant.agent, now=work.now, revision=work.task.revision),
-        )
+        guards.append(TaskAlive(task=work.task.id, agent=work.agent, now=work.now, revision=work.task.revision))
     if work.decided is not None:
         guards.append(ActivePolicy(digest=work.decided.bundle))
+    return guards
+
+
+def guards_of(work: Work) -> Sequence[Guard]:
+    """What must still hold inside the transaction for a grant to be given, or to be given again."""
+    grant = work.credential.grant if work.credential else None
+    if grant is None:
+        return ()
+    guards = standing(work, tenant=grant.tenant, policy_ids=grant.policy_ids, credential_id=grant.credential_id)
     if work.reissued and grant.use == "once":
         guards.append(Unspent(credential_id=grant.credential_id))
     if work.call.request_id and not work.reissued:
@@ -108,6 +122,7 @@ def added(work: Work, credential: Credential) -> AddGrant:
         request_id=work.call.request_id,
         declared=declared_of(work.intent, work.principal.login) if judged and work.principal else "",
         bundle=work.decided.bundle if judged and work.decided else "",
+        approval=_approval_id(work.approval or work.bypass),
     )
 
 
@@ -132,6 +147,9 @@ def granting(work: Work) -> CredentialGranted:
         expires_at=grant.expires_at,
         charged=charged_of(work.permit.terms) if work.permit else (),
         trail=work.call.trail.to_json(),
+        approval=_approval_id(work.approval),
+        approved_by=tuple(yes.person for yes in work.approval.answers) if work.approval else (),
+        bypass=_approval_id(work.bypass),
     )
 
 
@@ -167,4 +185,9 @@ def refusing(work: Work, refusal: Refusal) -> ExchangeRefused:
         reason=refusal.reason.name,
         detail=refusal.detail,
         trail=work.call.trail.to_json(),
+        approval=refusal.held.approval if refusal.held else work.call.approval,
     )
+
+
+def _approval_id(approval: Approval | None) -> str:
+    return approval.id if approval else ""

@@ -7,6 +7,7 @@ import grpc
 from broker.issuer.port import AuditPage, AuditPageCall, ReadCall
 from broker.server import convert
 from broker.server.follow import Follow, Reader
+from broker.server.hub import News
 from broker.server.reception import Call, Method, Reception, service
 from broker.v1 import audit_pb2
 
@@ -55,7 +56,7 @@ class AuditServicer:
             encode=convert.audit_page,
             has_news=lambda found: bool(found.events),
             forever=request.follow,
-            endings=False,
+            wakes_for=News.ANYTHING,
         )
         await self.follow(call, reader)
 

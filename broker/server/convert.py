@@ -95,7 +95,14 @@ def exchange_call(request: exchange_pb2.ExchangeRequest, context: Context) -> Ex
         led_by = trail(request.trail) if request.HasField("trail") else NO_TRAIL
     except Refusal as refusal:
         return ExchangeCall(context=context, intent=refusal)
-    return ExchangeCall(context=context, intent=wanted, lifetime=lifetime, request_id=request.request_id, trail=led_by)
+    return ExchangeCall(
+        context=context,
+        intent=wanted,
+        lifetime=lifetime,
+        request_id=request.request_id,
+        approval=request.approval_id,
+        trail=led_by,
+    )
 
 
 def trail(message: exchange_pb2.Trail) -> Trail:

@@ -16,6 +16,7 @@ from broker.admin.v1 import admin_pb2, admin_pb2_grpc
 from broker.issuer.port import Issuer
 from broker.server import health
 from broker.server.admin import AdminServicer
+from broker.server.approval import ApprovalServicer
 from broker.server.audit import AuditServicer
 from broker.server.exchange import ExchangeServicer
 from broker.server.follow import Follow
@@ -119,6 +120,7 @@ class Door:
                 AuditServicer(reception=reception, follow=follow).handler(),
                 KeyServicer(reception=reception).handler(),
                 OverrideServicer(reception=reception).handler(),
+                ApprovalServicer(reception=reception, follow=follow).handler(),
                 RedemptionServicer(reception=reception).handler(),
                 OutcomeServicer(reception=reception).handler(),
                 health.HealthServicer(reception=reception, hub=hub).handler(),

@@ -13,11 +13,11 @@ from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from broker.issuer.port import AuditPage, RevocationPage
-from broker.server.hub import Hub
+from broker.issuer.port import ApprovalPage, AuditPage, RevocationPage
+from broker.server.hub import Hub, News
 from broker.server.reception import Call, Reception
 
-Found = TypeVar("Found", RevocationPage, AuditPage)
+Found = TypeVar("Found", RevocationPage, AuditPage, ApprovalPage)
 
 # When an SVID is over by the door's clock and not yet by the issuer's, the issuer is asked again after this long.
 _CLOCK_STEP: Final = 0.05
@@ -33,7 +33,7 @@ class Reader(Generic[Found]):
         encode: makes the message of a page; it covers everything from the given position on.
         has_news: whether a page holds more than its range.
         forever: False ends the stream at the log's size as of the first page.
-        endings: whether it tells of nothing but what has ended, and so need not wake for the rest of the log.
+        wakes_for: what it tells of; it need not wake for the rest of the log.
 
     """
 
@@ -42,7 +42,7 @@ class Reader(Generic[Found]):
     encode: Callable[[Found, int], Message]
     has_news: Callable[[Found], bool]
     forever: bool
-    endings: bool
+    wakes_for: News
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Follow:
         end: int | None = None
         due = now()
         while True:
-            seen, asked = (self.hub.endings if reader.endings else self.hub.version), now()
+            seen, asked = self.hub.heard(reader.wakes_for), now()
             found = await self._page(call, reader, cursor, opening)
             page = found.page
             if held is None or page.start != reached:  # a gap is the issuer's to explain, not ours to cover up
@@ -90,8 +90,7 @@ class Follow:
 
     async def _pause(self, reader: Reader[Found], seen: int, *, until: float, asked: float) -> None:
         now = asyncio.get_running_loop().time
-        beyond = self.hub.beyond_ending if reader.endings else self.hub.beyond
-        await beyond(seen, until - now())
+        await self.hub.beyond(seen, until - now(), reader.wakes_for)
         await asyncio.sleep(asked + self.reception.limits.spacing - now())
 
     def _left(self, valid_until: datetime) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from enum import Enum
 from typing import Final
 
 from broker.errors import Reason, Refusal
@@ -9,6 +10,14 @@ from broker.issuer.port import Change
 
 _FIRST_BACKOFF: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0
+
+
+class News(Enum):
+    """What a stream wakes for. Most of what is committed ends nothing, and changes no approval."""
+
+    ANYTHING = "anything"
+    ENDINGS = "endings"
+    APPROVALS = "approvals"
 
 
 class _Bell:
@@ -34,8 +43,8 @@ class _Bell:
 class Hub:
     """Knows that something changed, never what: a stream asks the issuer, which authorises it again.
 
-    It tells two things apart, because most of what is committed ends nothing: that there is anything new, and that
-    credentials or rights may have ended.
+    It tells `News` apart: that there is anything new, that credentials or rights may have ended, that approvals or
+    rights may have changed.
 
     Args:
         changes: opens the issuer's feed; opened again whenever it ends, because an issuer is restarted.
@@ -44,8 +53,7 @@ class Hub:
 
     def __init__(self, changes: Callable[[], AsyncIterator[Change]]) -> None:
         self._changes = changes
-        self._anything = _Bell()
-        self._endings = _Bell()
+        self._bells = {news: _Bell() for news in News}
         self._authority = 0
         self._newest: Change | None = None
         self._ready = False
@@ -55,12 +63,11 @@ class Hub:
     @property
     def version(self) -> int:
         """Rises with every change. Take it before asking for a page, so that none falls in between."""
-        return self._anything.version
+        return self.heard(News.ANYTHING)
 
-    @property
-    def endings(self) -> int:
-        """Rises with every change by which credentials or rights may have ended; take it as `version` is taken."""
-        return self._endings.version
+    def heard(self, news: News) -> int:
+        """Return what rises with every change of this kind; take it as `version` is taken."""
+        return self._bells[news].version
 
     @property
     def authority(self) -> int:
@@ -79,33 +86,21 @@ class Hub:
     async def close(self) -> None:
         """Stop following, and end every stream that waits."""
         self._closed = True
-        self._anything.ring()
-        self._endings.ring()
+        for bell in self._bells.values():
+            bell.ring()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def beyond(self, version: int, seconds: float) -> None:
-        """Wait for a newer version, at most so long.
+    async def beyond(self, version: int, seconds: float, news: News = News.ANYTHING) -> None:
+        """Wait for newer news of a kind, at most so long.
 
         Raises:
             Refusal: ISSUER_UNAVAILABLE when the door closes.
 
         """
-        await self._wait(self._anything, version, seconds)
-
-    async def beyond_ending(self, endings: int, seconds: float) -> None:
-        """Wait for a further ending, at most so long.
-
-        Raises:
-            Refusal: ISSUER_UNAVAILABLE when the door closes.
-
-        """
-        await self._wait(self._endings, endings, seconds)
-
-    async def _wait(self, bell: _Bell, version: int, seconds: float) -> None:
         if not self._closed:
-            await bell.beyond(version, seconds)
+            await self._bells[news].beyond(version, seconds)
         if self._closed:
             raise Refusal(Reason.ISSUER_UNAVAILABLE, "the broker is stopping")
 
@@ -129,5 +124,7 @@ class Hub:
         if before is None or change.epoch != before.epoch:
             self._authority += 1
         if before is None or (change.epoch, change.endings) != (before.epoch, before.endings):
-            self._endings.ring()
-        self._anything.ring()
+            self._bells[News.ENDINGS].ring()
+        if before is None or (change.epoch, change.approvals) != (before.epoch, before.approvals):
+            self._bells[News.APPROVALS].ring()
+        self._bells[News.ANYTHING].ring()

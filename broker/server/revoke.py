@@ -9,6 +9,7 @@ import grpc
 from broker.issuer.port import LiftCall, RevocationPage, RevocationPageCall, RevokeCall
 from broker.server import convert
 from broker.server.follow import Follow, Reader
+from broker.server.hub import News
 from broker.server.reception import Call, Method, Reception, service
 from broker.v1 import revoke_pb2
 
@@ -58,7 +59,7 @@ class RevocationServicer:
             encode=convert.revocation_page,
             has_news=lambda found: bool(found.snapshot or found.revoked or found.key_set),
             forever=True,
-            endings=True,
+            wakes_for=News.ENDINGS,
         )
         await self.follow(call, reader)
 

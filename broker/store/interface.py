@@ -14,6 +14,7 @@ from broker.audit.entry import Opening
 from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation, Rule
 from broker.override import Override, Stopper
+from broker.store.approval_store import ApprovalStore
 from broker.store.items import (
     ActivatePolicy,
     ActivePolicy,
@@ -168,7 +169,7 @@ class StoredCheckpoint:
     note: str
 
 
-class Store(Protocol):
+class Store(ApprovalStore, Protocol):
     """The log and everything that hangs on it. One caller at a time; every method may raise StoreUnavailable."""
 
     @property

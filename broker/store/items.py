@@ -10,6 +10,7 @@ from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation
 from broker.errors import Reason, Refusal
 from broker.override import Stopper
+from broker.store.approval_items import ApprovalGuard, ApprovalWrite
 from broker.store.key_items import AddKeyRequest, PutKey
 from broker.store.limit_items import Charge, GiveBack, NoteGranted, NotGranted, StepsOpen, WithinLimit
 from broker.store.outcome_items import (
@@ -111,6 +112,7 @@ Guard: TypeAlias = (
     | ReportUnused
     | OutcomeFits
     | TaskSuspended
+    | ApprovalGuard
 )
 
 # --- writes -------------------------------------------------------------------------------------------------------
@@ -121,12 +123,14 @@ class AddGrant:
     """Remember a grant until it expires (and its request id, when it has one; guard it with RequestUnused).
 
     Within a task, `declared` is what its scope does not say of its intent, a JSON object, and `bundle` what decided.
+    `approval` is the one that it is given on, or whose bypass lets it pass.
     """
 
     grant: Grant
     request_id: str = ""
     declared: str = "{}"
     bundle: str = ""
+    approval: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +142,7 @@ class AddTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndTask:
-    """Mark a task ended and revoke its live credentials."""
+    """Mark a task ended, revoke its live credentials, and take back its approvals."""
 
     task: str
     at: datetime
@@ -146,7 +150,7 @@ class EndTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddRevocation:
-    """Put a rule in force and revoke the live credentials that it covers."""
+    """Put a rule in force, revoke the live credentials that it covers, and take back such approvals."""
 
     revocation: Revocation
 
@@ -194,6 +198,7 @@ Write: TypeAlias = (
     | ForgetDrift
     | SuspendTask
     | ResumeTask
+    | ApprovalWrite
 )
 
 # --- items and answers --------------------------------------------------------------------------------------------

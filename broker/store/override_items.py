@@ -14,7 +14,7 @@ class OverrideInForce:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddOverride:
-    """Put an override in force and revoke the live credentials that it covers.
+    """Put an override in force, revoke the live credentials that it covers, and take back such approvals.
 
     Attributes:
         override: what is stopped.

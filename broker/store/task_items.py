@@ -33,7 +33,8 @@ class EndCredentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldGrant:
-    """A grant that counts, with what its scope does not say of its intent: a JSON object."""
+    """A grant that counts, with what its scope does not say of its intent, a JSON object; and its approval, if any."""
 
     grant: Grant
     declared: str
+    approval: str = ""

@@ -718,7 +718,7 @@ class WatchApprovalsRequest(_message.Message):
 
     CURSOR_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """From the last message; empty: all that are open first."""
+    """From the last message; empty: from now on."""
     def __init__(
         self,
         *,

@@ -109,8 +109,8 @@ class ApprovalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchApprovals(self, request, context):
-        """The same approvals as they change, each as it is by then; without a cursor first all that are open. A message may be
-        empty: it says that the stream lives.
+        """The same approvals as they change, without details. Without a cursor from now on: list them once the first message
+        has come. A message may be empty: it says that the stream lives.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,8 +46,8 @@ class ApprovalServiceStub:
     WithdrawApproval: _grpc.UnaryUnaryMultiCallable[_approval_pb2.WithdrawApprovalRequest, _approval_pb2.WithdrawApprovalResponse]
     """Takes back a request: the agent, or the front end that began its task."""
     WatchApprovals: _grpc.UnaryStreamMultiCallable[_approval_pb2.WatchApprovalsRequest, _approval_pb2.WatchApprovalsResponse]
-    """The same approvals as they change, each as it is by then; without a cursor first all that are open. A message may be
-    empty: it says that the stream lives.
+    """The same approvals as they change, without details. Without a cursor from now on: list them once the first message
+    has come. A message may be empty: it says that the stream lives.
     """
 
 @_typing.type_check_only
@@ -68,8 +68,8 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     WithdrawApproval: _aio.UnaryUnaryMultiCallable[_approval_pb2.WithdrawApprovalRequest, _approval_pb2.WithdrawApprovalResponse]  # type: ignore[assignment]
     """Takes back a request: the agent, or the front end that began its task."""
     WatchApprovals: _aio.UnaryStreamMultiCallable[_approval_pb2.WatchApprovalsRequest, _approval_pb2.WatchApprovalsResponse]  # type: ignore[assignment]
-    """The same approvals as they change, each as it is by then; without a cursor first all that are open. A message may be
-    empty: it says that the stream lives.
+    """The same approvals as they change, without details. Without a cursor from now on: list them once the first message
+    has come. A message may be empty: it says that the stream lives.
     """
 
 class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -123,8 +123,8 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _approval_pb2.WatchApprovalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_approval_pb2.WatchApprovalsResponse], _abc.AsyncIterator[_approval_pb2.WatchApprovalsResponse]]:
-        """The same approvals as they change, each as it is by then; without a cursor first all that are open. A message may be
-        empty: it says that the stream lives.
+        """The same approvals as they change, without details. Without a cursor from now on: list them once the first message
+        has come. A message may be empty: it says that the stream lives.
         """
 
 def add_ApprovalServiceServicer_to_server(servicer: ApprovalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

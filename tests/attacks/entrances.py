@@ -15,6 +15,8 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from broker.v1 import (
+    approval_pb2,
+    approval_pb2_grpc,
     audit_pb2,
     audit_pb2_grpc,
     exchange_pb2,
@@ -33,11 +35,12 @@ from broker.v1 import (
     task_pb2_grpc,
     types_pb2,
 )
-from tests.operations.world import ORDERS, SECURITY, SUPPORT
+from tests.operations.world import LEAD, ORDERS, SECURITY, SUPPORT
 
 PATIENCE = 15.0
 UNSAID = "-"
 NOBODYS_TASK = "task_0190a0a0-0000-7000-8000-000000000000"
+NOBODYS_APPROVAL = "appr_0190a0a0-0000-7000-8000-000000000000"
 NOBODYS_CREDENTIAL = "cred_0190a0a0-0000-7000-8000-000000000000"
 NO_CALL = "sha-256:" + "0" * 43
 KEY = "the-key-of-one-attempt"
@@ -237,6 +240,37 @@ def redeem(channel: grpc.aio.Channel, credential: str, *, digest: str = NO_CALL,
     return redeem_pb2_grpc.RedemptionServiceStub(channel).Redeem(asked, timeout=PATIENCE)
 
 
+def approvals(channel: grpc.aio.Channel, **fields: Any) -> Any:
+    stub = approval_pb2_grpc.ApprovalServiceStub(channel)
+    return stub.ListApprovals(approval_pb2.ListApprovalsRequest(**fields), timeout=PATIENCE)
+
+
+def approval(channel: grpc.aio.Channel, name: str) -> Any:
+    stub = approval_pb2_grpc.ApprovalServiceStub(channel)
+    return stub.GetApproval(approval_pb2.GetApprovalRequest(approval_id=name), timeout=PATIENCE)
+
+
+def approve(channel: grpc.aio.Channel, name: str, digest: str = "sha-256:none", **call: Any) -> Any:
+    stub = approval_pb2_grpc.ApprovalServiceStub(channel)
+    asked = approval_pb2.ApproveRequest(approval_id=name, digest=digest)
+    return stub.Approve(asked, timeout=PATIENCE, **call)
+
+
+def deny(channel: grpc.aio.Channel, name: str) -> Any:
+    stub = approval_pb2_grpc.ApprovalServiceStub(channel)
+    return stub.Deny(approval_pb2.DenyRequest(approval_id=name, reason="a test"), timeout=PATIENCE)
+
+
+def withdraw(channel: grpc.aio.Channel, name: str) -> Any:
+    stub = approval_pb2_grpc.ApprovalServiceStub(channel)
+    return stub.WithdrawApproval(approval_pb2.WithdrawApprovalRequest(approval_id=name), timeout=PATIENCE)
+
+
+def watch_approvals(channel: grpc.aio.Channel, cursor: str = "", *, timeout: float | None = PATIENCE) -> Any:
+    stub = approval_pb2_grpc.ApprovalServiceStub(channel)
+    return stub.WatchApprovals(approval_pb2.WatchApprovalsRequest(cursor=cursor), timeout=timeout)
+
+
 def health(channel: grpc.aio.Channel) -> Any:
     stub: Any = health_pb2_grpc.HealthStub(channel)  # its stubs declare no methods
     return stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
@@ -305,6 +339,17 @@ ENTRANCES = (
     ),
     Entrance(name="ListOverrides", who=SECURITY, ask=overrides),
     Entrance(name="Redeem", who=ORDERS, ask=lambda to: redeem(to, NOBODYS_CREDENTIAL), control="CREDENTIAL_UNKNOWN"),
+    Entrance(name="ListApprovals", who=LEAD, ask=approvals),
+    Entrance(name="GetApproval", who=LEAD, ask=lambda to: approval(to, NOBODYS_APPROVAL), control="APPROVAL_UNKNOWN"),
+    Entrance(name="Approve", who=LEAD, ask=lambda to: approve(to, NOBODYS_APPROVAL), control="APPROVAL_UNKNOWN"),
+    Entrance(name="Deny", who=LEAD, ask=lambda to: deny(to, NOBODYS_APPROVAL), control="APPROVAL_UNKNOWN"),
+    Entrance(
+        name="WithdrawApproval",
+        who=SUPPORT,
+        ask=lambda to: withdraw(to, NOBODYS_APPROVAL),
+        control="APPROVAL_UNKNOWN",
+    ),
+    Entrance(name="WatchApprovals", who=SUPPORT, ask=lambda to: first(watch_approvals(to))),
     Entrance(name="SubscribeRevocations", who=ORDERS, ask=lambda to: first(revocations(to))),
     Entrance(name="SubscribeAudit", who=SECURITY, ask=lambda to: first(audit(to))),
     Entrance(name="GetKeySet", who=ORDERS, ask=key_set),

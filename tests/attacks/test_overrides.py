@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2
 
 import broker.v1
 from broker.v1 import (
+    approval_pb2,
     audit_pb2,
     exchange_pb2,
     keys_pb2,
@@ -30,6 +31,7 @@ from broker.v1 import (
 from tests.attacks.entrances import (
     KEY,
     NO_CALL,
+    NOBODYS_APPROVAL,
     NOBODYS_CREDENTIAL,
     NOBODYS_TASK,
     Outcome,
@@ -63,6 +65,12 @@ OF_ACTS = {
 
 # Of every RPC a request that is in order. Whoever adds an RPC adds it here; it is then held to every override.
 REQUESTS: dict[str, Message] = {
+    "ApprovalService/Approve": approval_pb2.ApproveRequest(approval_id=NOBODYS_APPROVAL, digest="x"),
+    "ApprovalService/Deny": approval_pb2.DenyRequest(approval_id=NOBODYS_APPROVAL, reason="x"),
+    "ApprovalService/GetApproval": approval_pb2.GetApprovalRequest(approval_id=NOBODYS_APPROVAL),
+    "ApprovalService/ListApprovals": approval_pb2.ListApprovalsRequest(),
+    "ApprovalService/WatchApprovals": approval_pb2.WatchApprovalsRequest(),
+    "ApprovalService/WithdrawApproval": approval_pb2.WithdrawApprovalRequest(approval_id=NOBODYS_APPROVAL),
     "AuditService/GetCheckpoint": audit_pb2.GetCheckpointRequest(),
     "AuditService/SubscribeAudit": audit_pb2.SubscribeAuditRequest(),
     "ExchangeService/Exchange": request(),

@@ -254,6 +254,7 @@ _BOUND = "bounds what is asked, and names nothing"
 _OVERRIDES = (
     "tests/operations/test_override.py: test_an_operator_stops_what_its_tenants_own, test_each_sees_what_concerns"
 )
+_APPROVALS = "tests/operations/test_approval_people.py: test_what_is_another_tenants_is_as_if_it_were_not_there"
 _TYPES = "narrows the caller's own task: tests/operations/test_task_boundary.py"
 WITHOUT: dict[str, str] = {
     "Exchange.intent.action": "the schema's, which is every tenant's",
@@ -290,6 +291,19 @@ WITHOUT: dict[str, str] = {
     "LiftOverride.override_id": _OVERRIDES,
     "LiftOverride.reason": _OWN_WORDS,
     "ListOverrides.": _OVERRIDES,
+    "Exchange.approval_id": _APPROVALS,
+    "ListApprovals.states": _BOUND,
+    "ListApprovals.page_size": _BOUND,
+    "ListApprovals.page_token": _APPROVALS,
+    "GetApproval.approval_id": _APPROVALS,
+    "Approve.approval_id": _APPROVALS,
+    "Approve.digest": "what is approved, which is refused first",
+    "Approve.bypass": _BOUND,
+    "Deny.approval_id": _APPROVALS,
+    "Deny.reason": _OWN_WORDS,
+    "WithdrawApproval.approval_id": _APPROVALS,
+    "WithdrawApproval.reason": _OWN_WORDS,
+    "WatchApprovals.cursor": _APPROVALS,
     "ResumeTask.reason": _OWN_WORDS,
     "Report.reports.report_id": "each service's own: test_a_report_is_its_services_own",
     "Report.reports.call_digest": _OWN_WORDS,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from broker.approval import ApprovalState
 from broker.boundary import Boundary
 from broker.credential.grant import Grant
 from broker.credential.ring import KeyState, KeyUse
@@ -12,6 +13,12 @@ from broker.credential.token import Credential, Token
 from broker.errors import Reason, Refusal
 from broker.intent import Intent
 from broker.issuer.port import (
+    ApprovalAnswered,
+    ApprovalCall,
+    ApprovalList,
+    ApprovalPage,
+    ApprovalPageCall,
+    ApproveCall,
     AuditEvent,
     AuditPage,
     AuditPageCall,
@@ -30,6 +37,7 @@ from broker.issuer.port import (
     KeySet,
     LiftCall,
     LiftOverrideCall,
+    ListApprovalsCall,
     ListedKey,
     NarrowTaskCall,
     Overridden,
@@ -48,6 +56,7 @@ from broker.issuer.port import (
     RevokeCall,
     Revoked,
     RotateKeysCall,
+    ShownApproval,
     SignedCheckpoint,
     Snapshot,
     Start,
@@ -223,6 +232,42 @@ class FakeIssuer:
         stop = Stop(kind=StopKind.CLASS, name="write", tenant="acme")
         held = Override(id=f"ovr_{uuid(1)}", stop=stop, at=LISTED_AT, by=str(caller.spiffe_id), text="a test")
         return OverrideList(overrides=(held,))
+
+    async def list_approvals(self, call: ListApprovalsCall) -> ApprovalList:
+        caller = await self._admit(call.context, call)
+        return ApprovalList(approvals=(self._approval(caller),), next_page_token="more")
+
+    async def get_approval(self, call: ApprovalCall) -> ShownApproval:
+        return self._approval(await self._admit(call.context, call))
+
+    async def approve(self, call: ApproveCall) -> ApprovalAnswered:
+        return ApprovalAnswered(shown=self._approval(await self._admit(call.context, call)), position=None)
+
+    async def deny(self, call: ApprovalCall) -> ApprovalAnswered:
+        return ApprovalAnswered(shown=self._approval(await self._admit(call.context, call)), position=13)
+
+    async def withdraw_approval(self, call: ApprovalCall) -> ApprovalAnswered:
+        return ApprovalAnswered(shown=self._approval(await self._admit(call.context, call)), position=14)
+
+    async def approval_page(self, call: ApprovalPageCall) -> ApprovalPage:
+        caller = await self._admit(call.context, call)
+        self.pages += 1
+        size = len(self.log)
+        start = int(call.cursor) if call.cursor else size
+        return ApprovalPage(page=self._page(start, size, caller), approvals=(self._approval(caller),))
+
+    def _approval(self, caller: Principal) -> ShownApproval:
+        return ShownApproval(
+            id=f"appr_{uuid(1)}",
+            state=ApprovalState.PENDING,
+            agent=str(caller.spiffe_id),
+            tenant="acme",
+            task="",
+            requested_at=LISTED_AT,
+            pending_until=LISTED_AT,
+            intent_digest="sha-256:i",
+            requirements=(),
+        )
 
     async def key_set(self, call: ReadCall) -> KeySet:
         await self._admit(call.context, call)

@@ -8,6 +8,12 @@ from typing import Any, cast
 
 from broker.errors import Reason, Refusal
 from broker.issuer.port import (
+    ApprovalAnswered,
+    ApprovalCall,
+    ApprovalList,
+    ApprovalPage,
+    ApprovalPageCall,
+    ApproveCall,
     AuditPage,
     AuditPageCall,
     BeginTaskCall,
@@ -24,6 +30,7 @@ from broker.issuer.port import (
     KeySet,
     LiftCall,
     LiftOverrideCall,
+    ListApprovalsCall,
     NarrowTaskCall,
     Overridden,
     OverrideList,
@@ -38,6 +45,7 @@ from broker.issuer.port import (
     RevocationPageCall,
     RevokeCall,
     RotateKeysCall,
+    ShownApproval,
     SignedCheckpoint,
     State,
     Task,
@@ -119,6 +127,24 @@ class PortIssuer:
 
     async def list_overrides(self, call: ReadCall) -> OverrideList:
         return cast(OverrideList, await self._say(call))
+
+    async def list_approvals(self, call: ListApprovalsCall) -> ApprovalList:
+        return cast(ApprovalList, await self._say(call))
+
+    async def get_approval(self, call: ApprovalCall) -> ShownApproval:
+        return cast(ShownApproval, await self._say(call))
+
+    async def approve(self, call: ApproveCall) -> ApprovalAnswered:
+        return cast(ApprovalAnswered, await self._say(call))
+
+    async def deny(self, call: ApprovalCall) -> ApprovalAnswered:
+        return cast(ApprovalAnswered, await self._say(call))
+
+    async def withdraw_approval(self, call: ApprovalCall) -> ApprovalAnswered:
+        return cast(ApprovalAnswered, await self._say(call))
+
+    async def approval_page(self, call: ApprovalPageCall) -> ApprovalPage:
+        return cast(ApprovalPage, await self._say(call))
 
     async def key_set(self, call: ReadCall) -> KeySet:
         return cast(KeySet, await self._say(call))

@@ -7,7 +7,8 @@ from broker.errors import Refusal
 from broker.issuer.convert_exchange import decode_exchange_calls, encode_exchange_call
 from broker.issuer.port import ExchangeCall
 from broker.issuer.v1 import port_pb2 as v1
-from broker.issuer.verbs import VERBS, Verb
+from broker.issuer.verb import Verb
+from broker.issuer.verbs import VERBS
 
 
 class _Named:

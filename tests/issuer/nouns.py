@@ -11,7 +11,7 @@ from broker.credential.grant import Grant
 from broker.credential.revocation import Rule, RuleKind
 from broker.credential.ring import KeyState, KeyUse
 from broker.credential.token import Credential, Token
-from broker.errors import Reason, Refusal
+from broker.errors import Held, Reason, Refusal
 from broker.intent import MAX_INTEGER, Intent, Level, Resource
 from broker.issuer.port import (
     AuditEvent,
@@ -91,6 +91,7 @@ refusals = st.builds(
     policy_ids=st.lists(names, max_size=3).map(tuple),
     decision_id=st.just("") | ids,
     sentence=text,
+    held=st.none() | st.builds(Held, approval=ids, waits_for=st.lists(names, max_size=2).map(tuple), until=times),
 )
 
 _plain = st.integers(-MAX_INTEGER, MAX_INTEGER) | st.booleans() | text
@@ -128,6 +129,7 @@ exchange_calls = st.builds(
     lifetime=lifetimes,
     request_id=st.text("abc", max_size=8),
     trail=trails,
+    approval=st.just("") | ids,
 )
 
 _ranges = st.builds(Range, minimum=st.integers(-9, 9), maximum=st.none() | st.integers(10, 99)) | st.builds(

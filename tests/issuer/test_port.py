@@ -17,10 +17,11 @@ from broker.issuer.client import RemoteIssuer
 from broker.issuer.port import Change, ReadCall, RefusedCall, State
 from broker.issuer.server import serve_links
 from tests.fakes.port_issuer import NOON, PortIssuer
-from tests.issuer import nouns
+from tests.issuer import approval_nouns, nouns
 from tests.issuer.links import linked, until
 
 FEW = settings(max_examples=30, deadline=None)
+EVERY_VERB = [*nouns.VERBS, *approval_nouns.VERBS]
 
 
 @FEW
@@ -33,7 +34,7 @@ async def test_exchanges_and_their_answers_cross_unchanged(calls: list[tuple[Any
     assert [nouns.shown(each) for each in issuer.asked] == [nouns.shown(call) for call, _ in calls]
 
 
-@pytest.mark.parametrize(("method", "calls", "answers"), nouns.VERBS, ids=[verb[0] for verb in nouns.VERBS])
+@pytest.mark.parametrize(("method", "calls", "answers"), EVERY_VERB, ids=[verb[0] for verb in EVERY_VERB])
 @FEW
 @given(data=st.data())
 async def test_a_verb_crosses_unchanged(

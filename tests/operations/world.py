@@ -16,6 +16,14 @@ from broker.credential.token import Credential
 from broker.errors import Refusal
 from broker.intent import Intent, Resource
 from broker.issuer.local import LocalIssuer
+from broker.operations.approval_calls import (
+    ApprovalAnswered,
+    ApprovalCall,
+    ApprovalList,
+    ApproveCall,
+    ListApprovalsCall,
+    ShownApproval,
+)
 from broker.operations.calls import (
     AuditEvent,
     AuditFilter,
@@ -52,6 +60,8 @@ COURIER = "spiffe://partner.example/agent/courier"
 ORDERS = "spiffe://example.org/service/orders"
 SECURITY = "spiffe://example.org/operator/security"
 DUTY = "spiffe://example.org/operator/duty"
+LEAD = "spiffe://example.org/operator/refunds-lead"
+DEPUTY = "spiffe://example.org/operator/refunds-deputy"
 RETAIL_DESK = "spiffe://example.org/operator/retail-desk"
 
 
@@ -87,7 +97,7 @@ class World:
 
     def call(self, who: str = SUPPORT, **changes: Any) -> ExchangeCall:
         """Return an exchange that the example bundle permits, with changes to its intent or to the call."""
-        outer = {name: changes.pop(name) for name in ("lifetime", "request_id") if name in changes}
+        outer = {name: changes.pop(name) for name in ("lifetime", "request_id", "approval") if name in changes}
         if isinstance(changes.get("resource"), str):
             kind, _, identifier = changes["resource"].partition("/")
             changes["resource"] = Resource(type=kind, id=identifier)
@@ -155,6 +165,34 @@ class World:
 
     async def redeem(self, credential: Credential, who: str = ORDERS, **changes: str) -> Redeemed:
         return await self.issuer.redeem(self.spending(credential, who, **changes))
+
+    async def held(self, who: str = SUPPORT, **changes: Any) -> str:
+        """Return the id of the approval that an intent waits for."""
+        refusal = await self.refused(who, **changes)
+        assert refusal.held is not None, refusal
+        return refusal.held.approval
+
+    async def approval(self, approval: str, who: str = LEAD) -> ShownApproval:
+        return await self.issuer.get_approval(ApprovalCall(context=self.context(who), approval=approval))
+
+    async def approve(self, approval: str, who: str = LEAD, *, digest: str = "", **fields: Any) -> ApprovalAnswered:
+        """Say yes to what this caller is shown."""
+        if not digest:
+            details = (await self.approval(approval, who)).details
+            digest = details.digest if details else "sha-256:none"
+        return await self.issuer.approve(
+            ApproveCall(context=self.context(who), approval=approval, digest=digest, **fields)
+        )
+
+    async def deny(self, approval: str, who: str = LEAD) -> ApprovalAnswered:
+        return await self.issuer.deny(ApprovalCall(context=self.context(who), approval=approval, text="not today"))
+
+    async def withdraw(self, approval: str, who: str = SUPPORT) -> ApprovalAnswered:
+        call = ApprovalCall(context=self.context(who), approval=approval, text="not needed")
+        return await self.issuer.withdraw_approval(call)
+
+    async def approvals(self, who: str = LEAD, **fields: Any) -> ApprovalList:
+        return await self.issuer.list_approvals(ListApprovalsCall(context=self.context(who), **fields))
 
     async def list_keys(self, who: str = SECURITY) -> dict[tuple[str, str], ListedKey]:
         """Return the keys by use and state; of several retired ones the oldest."""

@@ -2351,11 +2351,8 @@ class ApprovalPageCall(_message.Message):
 
     CONTEXT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
-    OPENING_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """From the last page; empty: all that are open."""
-    opening: _builtins.bool
-    """The first page of a stream."""
+    """From the last page; empty: from now on."""
     @_builtins.property
     def context(self) -> Global___Context:
         """Who reads."""
@@ -2365,11 +2362,10 @@ class ApprovalPageCall(_message.Message):
         *,
         context: Global___Context | None = ...,
         cursor: _builtins.str = ...,
-        opening: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "cursor", b"cursor", "opening", b"opening"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "cursor", b"cursor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,8 @@ from broker.store.sqlite.rows import from_time
 # Rows of each kind in one call: a few milliseconds, then the next group may commit.
 BATCH: Final = 1000
 KEY_REQUESTS_KEPT: Final = timedelta(days=1)
+# Longer than a request can wait, an approval be used, a bypass last and a credential live, one after another.
+APPROVALS_KEPT: Final = timedelta(days=7)
 
 _EXPIRED: Final = "(SELECT number FROM granted WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
 
@@ -46,6 +48,11 @@ def forget_expired(connection: sqlite3.Connection, now: datetime) -> int:
         "DELETE FROM key_request WHERE (caller, request_id) IN"
         " (SELECT caller, request_id FROM key_request WHERE at <= ? LIMIT ?)",
         (asked_since, BATCH),
+    )
+    connection.execute(
+        "DELETE FROM approval WHERE number IN (SELECT number FROM approval WHERE requested_at <= ?"
+        " AND state NOT IN ('pending', 'approved') LIMIT ?)",
+        (from_time(now - APPROVALS_KEPT), BATCH),
     )
     # Rules over one credential or one task have nothing left to cover once it is gone; ids are never given twice.
     for kind, table, column in (("credential", "granted", "credential"), ("task", "task", "id")):

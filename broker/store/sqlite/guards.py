@@ -7,6 +7,7 @@ from typing import Final
 
 from broker.credential.revocation import Rule, RuleKind
 from broker.errors import Reason, Refusal
+from broker.store.approval_items import ApprovalOpen, ApprovalUsable, BypassInForce, FewPending
 from broker.store.interface import (
     ActivePolicy,
     Guard,
@@ -25,7 +26,7 @@ from broker.store.interface import (
     Unspent,
     WithinLimit,
 )
-from broker.store.sqlite import drifting, limits, outcomes, overrides, redemptions
+from broker.store.sqlite import approvals, drifting, limits, outcomes, overrides, redemptions
 from broker.store.sqlite.rows import from_rule, to_time
 from broker.task import why_over
 
@@ -81,6 +82,8 @@ def _refusal(  # noqa: C901, PLR0911 - one for each guard
             return outcomes.refusal(connection, guard)
         case TaskSuspended():
             return drifting.not_suspended(connection, guard)
+        case ApprovalOpen() | ApprovalUsable() | BypassInForce() | FewPending():
+            return approvals.refusal(connection, guard)
         case ActivePolicy():
             (active,) = connection.execute("SELECT policy FROM log").fetchone()
             return None if active == guard.digest else Reason.POLICY_UNAVAILABLE

@@ -79,11 +79,11 @@ def revoked_now(
 def held(connection: sqlite3.Connection, task_id: str, now: datetime, *, unless_under: str) -> Sequence[HeldGrant]:
     """Return the grants of a task whose credentials are live, without those that one bundle decided."""
     query = (
-        f"SELECT declared, {GRANT} FROM granted WHERE task = ?1 AND task <> '' AND expires_at > ?2"
+        f"SELECT declared, approval, {GRANT} FROM granted WHERE task = ?1 AND task <> '' AND expires_at > ?2"
         " AND (bundle <> ?3 OR ?3 = '')"
         " AND NOT EXISTS (SELECT 1 FROM revoked WHERE revoked.credential = granted.credential) ORDER BY number"
     )
     return [
-        HeldGrant(grant=to_grant(row), declared=declared)
-        for declared, *row in connection.execute(query, (task_id, from_time(now), unless_under))
+        HeldGrant(grant=to_grant(row), declared=declared, approval=approval)
+        for declared, approval, *row in connection.execute(query, (task_id, from_time(now), unless_under))
     ]

@@ -1,11 +1,10 @@
 """SqliteStore: the Store on one SQLite file. WAL, `synchronous=FULL`, one transaction a group."""
 
 # ruff: noqa: S608 - only constants of this package are joined into queries; values are always bound
-import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Final, TypeVar
 
 from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation, Rule
@@ -36,6 +35,7 @@ from broker.store.interface import (
     SuspendTask,
 )
 from broker.store.sqlite import drifting, limits, log, outcomes, overrides, reads, redemptions, rows, tasks, writes
+from broker.store.sqlite.approval_reads import ApprovalReads
 from broker.store.sqlite.forget import forget_expired
 from broker.store.sqlite.group import write_group
 from broker.store.sqlite.guards import first_in_force
@@ -57,11 +57,10 @@ ENDING: Final = (
 # Older checkpoints are thinned to one in each block of this many entries.
 CHECKPOINT_BLOCK: Final = 16
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class SqliteStore:
+class SqliteStore(ApprovalReads):
     """The Store on one SQLite file, or in memory for tests. One caller at a time, from any thread.
 
     Args:
@@ -92,15 +91,6 @@ class SqliteStore:
         )
         self._endings = 0
 
-    def _ask(
-        self,
-        question: Callable[Concatenate[sqlite3.Connection, _P], _T],
-        *args: _P.args,
-        **kwargs: _P.kwargs,
-    ) -> _T:
-        with self._session.failing_closed() as connection:
-            return question(connection, *args, **kwargs)
-
     @property
     def log_id(self) -> str:
         """Id of the log."""
@@ -120,6 +110,7 @@ class SqliteStore:
         """Commit a group in one durable transaction; answers in the items' order."""
         if any(isinstance(write, ENDING) for item in items for write in item.writes):
             self._endings += 1  # before it is tried: a group that failed may be found recorded
+        self._note_approvals(items)
         try:
             with self._session.transaction() as connection:
                 tail = log.read_tail(connection)

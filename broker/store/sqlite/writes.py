@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from broker.credential.revocation import Rule, RuleKind
+from broker.store.approval_items import ChangeApproval, OpenApproval
 from broker.store.interface import (
     ActivatePolicy,
     AddGrant,
@@ -34,7 +35,7 @@ from broker.store.interface import (
     SuspendTask,
     Write,
 )
-from broker.store.sqlite import drifting, limits, outcomes, overrides, redemptions, tasks
+from broker.store.sqlite import approvals, drifting, limits, outcomes, overrides, redemptions, tasks
 from broker.store.sqlite.rows import (
     GRANT,
     KEY,
@@ -48,9 +49,8 @@ from broker.store.sqlite.rows import (
     to_revoked,
 )
 
-_ADD_GRANT: Final = (
-    f"INSERT INTO granted ({GRANT}, audience, request_id, declared, bundle) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-)
+_GRANT_ALSO: Final = "audience, request_id, declared, bundle, approval"
+_ADD_GRANT: Final = f"INSERT INTO granted ({GRANT}, {_GRANT_ALSO}) VALUES ({', '.join('?' * 18)})"
 # A removed key never comes back.
 _PUT_KEY: Final = (
     f"INSERT INTO key_ring ({KEY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kid) DO UPDATE SET"
@@ -72,7 +72,7 @@ _LIVE: Final = (
 )
 
 
-def apply(  # noqa: C901 - one for each write
+def apply(  # noqa: C901, PLR0912 - one for each write
     connection: sqlite3.Connection, writes: Sequence[Write], position: int
 ) -> Sequence[RevokedCredential]:
     """Apply the writes of one item in order and return the credentials that they revoked.
@@ -91,16 +91,20 @@ def apply(  # noqa: C901 - one for each write
                     "UPDATE task SET ended_at = ? WHERE id = ? AND ended_at IS NULL",
                     (from_time(write.at), write.task),
                 )
-                revoked += _expand(connection, Rule(kind=RuleKind.TASK, name=write.task), write.at, position)
+                rule = Rule(kind=RuleKind.TASK, name=write.task)
+                revoked += _expand(connection, rule, write.at, position)
+                approvals.withdraw(connection, rule, write.at, position)
             case AddRevocation(revocation=revocation):
                 identity, rule = revocation.id, revocation.rule
                 row = (identity, from_rule(rule), revocation.tenant, from_time(revocation.at), revocation.by)
                 connection.execute("INSERT INTO revocation VALUES (?, ?, ?, ?, ?)", row)
-                revoked += _expand(connection, revocation.rule, revocation.at, position)
+                revoked += _expand(connection, rule, revocation.at, position)
+                approvals.withdraw(connection, rule, revocation.at, position)
             case AddOverride(override=override):
                 overrides.add(connection, override)
                 where, bound = overrides.covered(write)
                 revoked += _end(connection, where, bound, "override", override.at, position)
+                approvals.withdraw(connection, override.stop, override.at, position)
             case EndCredentials():
                 for credential in write.credentials:
                     rule = Rule(kind=RuleKind.CREDENTIAL, name=credential)
@@ -116,6 +120,8 @@ def apply(  # noqa: C901 - one for each write
                 revoked += _expand(connection, Rule(kind=RuleKind.TASK, name=write.task), write.at, position)
             case AddReport():
                 outcomes.add(connection, write, position)
+            case OpenApproval() | ChangeApproval():
+                approvals.write(connection, write, position)
             case AddKeyRequest(request=asked):
                 connection.execute(
                     f"INSERT INTO key_request (position, {KEY_REQUEST}) VALUES (?, ?, ?, ?, ?, ?)",
@@ -187,6 +193,7 @@ def _add_grant(connection: sqlite3.Connection, write: AddGrant) -> None:
         write.request_id,
         write.declared,
         write.bundle,
+        write.approval,
     )
     number = connection.execute(_ADD_GRANT, row).lastrowid
     policies = [(policy, number) for policy in dict.fromkeys(grant.policy_ids)]

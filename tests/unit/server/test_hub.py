@@ -7,7 +7,7 @@ import pytest
 
 from broker.errors import Refusal
 from broker.issuer.port import Change
-from broker.server.hub import Hub
+from broker.server.hub import Hub, News
 from tests.server.world import until
 
 
@@ -80,37 +80,48 @@ async def test_authority_rises_with_the_epoch_and_with_a_restart_and_not_with_th
     await hub.close()
 
 
-async def test_endings_wake_those_who_wait_for_nothing_else() -> None:
+@pytest.mark.parametrize(
+    ("news", "other", "one"),
+    [
+        (News.ENDINGS, {"endings": 0, "approvals": 7}, {"endings": 1}),
+        (News.APPROVALS, {"approvals": 0, "endings": 7}, {"approvals": 1}),
+    ],
+    ids=lambda value: value.value if isinstance(value, News) else "",
+)
+async def test_news_wake_those_who_wait_for_nothing_else(
+    news: News, other: dict[str, int], one: dict[str, int]
+) -> None:
     feed = Feed()
     hub = Hub(feed)
     hub.start()
 
     async def rises(change: Change | None) -> bool:
-        seen, endings = hub.version, hub.endings
-        waiting = asyncio.ensure_future(hub.beyond_ending(endings, 60))
+        seen, heard = hub.version, hub.heard(news)
+        waiting = asyncio.ensure_future(hub.beyond(heard, 60, news))
         feed.queue.put_nowait(change)
         if change is None:
             feed.say(3)
         await asyncio.wait_for(hub.beyond(seen, 60), 5)
         await asyncio.sleep(0)
         done = waiting.done()
-        assert done == (hub.endings > endings)
+        assert done == (hub.heard(news) > heard)
         waiting.cancel()
         return done
 
-    assert await rises(Change(size=1, epoch=1, endings=0)), "the first state: nobody knows what came before"
-    assert not await rises(Change(size=2, epoch=1, endings=0))
-    assert await rises(Change(size=3, epoch=1, endings=1))
-    assert not await rises(Change(size=4, epoch=1, endings=1))
-    assert await rises(Change(size=4, epoch=2, endings=1))
+    none: dict[str, int] = {"endings": 0, "approvals": 0}
+    assert await rises(Change(size=1, epoch=1, **none)), "the first state: nobody knows what came before"
+    assert not await rises(Change(size=2, epoch=1, **none | other))
+    assert await rises(Change(size=3, epoch=1, **none | other | one))
+    assert not await rises(Change(size=4, epoch=1, **none | other | one))
+    assert await rises(Change(size=4, epoch=2, **none | other | one))
     assert await rises(None), "an issuer that was restarted counts from nothing"
-    waiting = asyncio.ensure_future(hub.beyond_ending(hub.endings, 60))
+    waiting = asyncio.ensure_future(hub.beyond(hub.heard(news), 60, news))
     await asyncio.sleep(0)
     await hub.close()
     with pytest.raises(Refusal):
         await asyncio.wait_for(waiting, 5)
     with pytest.raises(Refusal):
-        await hub.beyond_ending(hub.endings, 60)
+        await hub.beyond(hub.heard(news), 60, news)
 
 
 @pytest.mark.parametrize("end", [None, RuntimeError("gone")], ids=["ends", "fails"])

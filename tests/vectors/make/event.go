@@ -41,7 +41,7 @@ type sealed struct {
 }
 
 // personal lists the members that stand behind a commitment.
-const personal = " parameters on_behalf_of intent_digest source text detail conversation problem person asked trail call_digest reference rolled_back_by "
+const personal = " parameters on_behalf_of intent_digest source text detail conversation problem person approved_by asked trail call_digest reference rolled_back_by "
 
 // flat returns the members by name in the order in which salts are drawn; empty ones are left out.
 func (e event) flat() []field {
@@ -204,6 +204,75 @@ func events() []event {
 	}
 }
 
+// approvalEvents are those of held requests, and of what ends or uses them.
+func approvalEvents() []event {
+	by, from := callers()
+	const approval = "appr_0190a0a0-0000-7000-8000-000000000009"
+	manage := decision{decisionID, []string{"approvers-answer"}, digest([]byte("a bundle"))}
+	permit := decision{decisionID, []string{"refund-large"}, digest([]byte("a bundle"))}
+	intent := digest([]byte(canonical(refund().members())))
+	of := []field{{"tenant", "retail"}, {"task", taskID}, {"agent", agent}, {"approval", approval}}
+	with := func(before []field, after ...field) []field {
+		return append(append(append([]field{}, before...), of...), after...)
+	}
+	said := func(second int) []field {
+		return []field{{"at", at(second)}, {"caller", from}, {"decided", manage}}
+	}
+	until := "2026-11-21T12:20:00.000000Z"
+	return []event{
+		{"approval-requested", "approval.requested", []field{
+			{"at", at(40)}, {"caller", by}, {"intent", refund()}, {"intent_digest", intent}, {"decided", permit},
+			{"tenant", "retail"}, {"task", taskID}, {"transaction", txnID}, {"approval", approval},
+			{"requirements", list{object{"kind": "group", "group": "refund-approvers", "quorum": 2, "pending_for": "PT15M",
+				"good_for": "PT5M"}}},
+			{"pending_until", until}, {"replaces", "appr_0190a0a0-0000-7000-8000-000000000008"},
+			{"trail", object{"prompt_reference": "message 12"}}}},
+		{"approval-approved", "approval.approved", with(said(41), field{"person", "lead-of-refunds"}, field{"by_token", true},
+			field{"approvals", 2}, field{"complete", true}, field{"usable_until", until})},
+		{"approval-approved-by-the-first-of-two", "approval.approved", with(said(42), field{"person", "lead-of-refunds"},
+			field{"by_token", false}, field{"approvals", 1}, field{"complete", false}, field{"usable_until", nil})},
+		{"approval-bypass", "approval.bypass", with(said(43), field{"person", "lead-of-refunds"},
+			field{"action", "order.refund"}, field{"resource_type", "order"}, field{"audience", audience},
+			field{"until", until})},
+		{"approval-denied", "approval.denied", with(said(44), field{"person", "lead-of-refunds"}, field{"was", "pending"},
+			field{"text", "call the customer first"})},
+		{"approval-withdrawn", "approval.withdrawn", with([]field{{"at", at(45)}, {"caller", by}}, field{"was", "approved"},
+			field{"text", "another subject"})},
+		{"approval-expired", "approval.expired", with([]field{{"at", at(46)}}, field{"was", "pending"})},
+		{"approval-escalated", "approval.escalated", with([]field{{"at", at(47)}}, field{"group", "duty"})},
+		{"credential-granted-on-an-approval", "credential.granted", []field{
+			{"at", at(48)}, {"caller", by}, {"intent", refund()}, {"intent_digest", intent}, {"decided", permit},
+			{"tenant", "retail"}, {"task", taskID}, {"transaction", txnID}, {"credential", credential},
+			{"token_digest", digest([]byte("a token"))}, {"audience", audience}, {"status_index", 9},
+			{"expires_at", until}, {"approval", approval}, {"approved_by", list{"lead-of-refunds", "deputy-of-refunds"}}}},
+		{"credential-granted-by-a-bypass", "credential.granted", []field{
+			{"at", at(49)}, {"caller", by}, {"intent", refund()}, {"intent_digest", intent}, {"decided", permit},
+			{"tenant", "retail"}, {"task", taskID}, {"transaction", txnID}, {"credential", credential},
+			{"token_digest", digest([]byte("a token"))}, {"audience", audience}, {"status_index", 10},
+			{"expires_at", until}, {"bypass", approval}}},
+		{"exchange-refused-while-people-decide", "exchange.refused", []field{
+			{"at", at(50)}, {"caller", by}, {"intent", refund()}, {"intent_digest", intent}, {"decided", permit},
+			{"tenant", "retail"}, {"task", taskID}, {"transaction", txnID}, {"reason", "STEP_UP_REQUIRED"},
+			{"detail", ""}, {"approval", approval}}},
+		{"task-narrowed-with-its-approvals", "task.narrowed", []field{
+			{"at", at(51)}, {"caller", from}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID},
+			{"agent", agent}, {"boundary", object{"actions": list{"order.read"}}}, {"text", ""}, {"revoked", 0},
+			{"status_indexes", indexes{}}, {"approvals", list{approval}}}},
+		{"task-ended-with-its-approvals", "task.ended", []field{
+			{"at", at(52)}, {"caller", by}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID}, {"agent", agent},
+			{"cause", "ended"}, {"revoked", 0}, {"status_indexes", indexes{}}, {"text", ""},
+			{"approvals", list{approval}}}},
+		{"revocation-made-with-approvals", "revocation.made", []field{
+			{"at", at(53)}, {"caller", from}, {"decided", manage}, {"revocation", "rev_0190a0a0-0000-7000-8000-000000000009"},
+			{"rule", "agent"}, {"name", agent}, {"tenant", "retail"}, {"text", ""}, {"revoked", 0},
+			{"status_indexes", indexes{}}, {"approvals", list{approval}}}},
+		{"override-imposed-with-approvals", "override.imposed", []field{
+			{"at", at(54)}, {"caller", from}, {"decided", manage}, {"override", overrideID}, {"rule", "agent"},
+			{"name", agent}, {"tenant", "retail"}, {"text", "stop"}, {"revoked", 0}, {"status_indexes", indexes{}},
+			{"approvals", list{approval}}}},
+	}
+}
+
 // laterEvents are those that came after the vectors of the log were first made; that log stays as it is.
 func laterEvents() []event {
 	by, from := callers()
@@ -361,7 +430,7 @@ func (s sealed) shown() []pairs {
 
 func eventVectors() pairs {
 	var accepted []pairs
-	for _, each := range append(events(), laterEvents()...) {
+	for _, each := range append(append(events(), laterEvents()...), approvalEvents()...) {
 		done := each.seal()
 		accepted = append(accepted, pairs{
 			"id", each.id, "type", each.kind, "event", each.shown(), "openings", done.shown(),

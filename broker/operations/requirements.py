@@ -1,0 +1,106 @@
+"""Requirements: whose yes counts towards what, by the bundle as it is now. Asked at each answer, and at each use."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from broker.approval import Approval, Yes
+from broker.errors import Reason
+from broker.policy.entities import Register
+from broker.policy.persons import Person
+from broker.policy.step_up import StepUp, StepUpKind
+from broker.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A held request as it is judged: with its task, if it has one, by what the active bundle declares."""
+
+    register: Register
+    approval: Approval
+    task: Task | None
+
+    def counting(self, required: StepUp) -> frozenset[str]:
+        """Return the persons whose yes counts towards a requirement; one that has two names by now counts once."""
+        found = ((self._person(yes.person), yes) for yes in self.approval.answers)
+        return frozenset(
+            person.name for person, yes in found if person is not None and self.why_not(required, person, yes) is None
+        )
+
+    def met(self, required: StepUp) -> bool:
+        """Whether enough people have said yes."""
+        return len(self.counting(required)) >= required.quorum
+
+    def has_said(self, name: str) -> bool:
+        """Whether a person has said yes already, by whichever name."""
+        people = (self._person(yes.person) for yes in self.approval.answers)
+        return any(person is not None and person.name == name for person in people)
+
+    def all_met(self) -> bool:
+        """Whether nothing is missing; where nothing is required, nobody can approve."""
+        required = self.approval.requirements
+        return bool(required) and all(map(self.met, required))
+
+    def why_none(self, person: Person, yes: Yes) -> Reason | None:
+        """Return why a person's yes counts towards none of the requirements; None when it counts."""
+        why = [self.why_not(required, person, yes) for required in self.approval.requirements]
+        if not why or None in why:
+            return None if why else Reason.APPROVER_REFUSED
+        stale = Reason.AUTHENTICATION_STALE
+        return stale if stale in why else Reason.APPROVER_REFUSED
+
+    def why_not(self, required: StepUp, person: Person, yes: Yes) -> Reason | None:
+        """Return why a person's yes does not count towards a requirement; None when it does."""
+        if not person.speaks_for(self.approval.tenant):
+            return Reason.APPROVER_REFUSED
+        if required.kind is StepUpKind.GROUP:
+            return None if self._in_group(required, person) else Reason.APPROVER_REFUSED
+        # Whoever asked is known by name only where a front end said so; proven by a token, since an SVID is no user's.
+        if not yes.by_token or person.name != self._requester:
+            return Reason.APPROVER_REFUSED
+        return Reason.AUTHENTICATION_STALE if _stale(required, yes) else None
+
+    def groups(self, required: StepUp) -> tuple[str, ...]:
+        """Return the groups that may answer a requirement: its own, and those that it was escalated to."""
+        return (required.group, *(group for _, group in self._path(required) if group in self.approval.escalated))
+
+    def next_escalation(self) -> tuple[datetime, str] | None:
+        """Return when which further group may answer as well; None when no more follow, or none is missing."""
+        steps = [
+            (at, group)
+            for required in self.approval.requirements
+            if required.kind is StepUpKind.GROUP and not self.met(required)
+            for at, group in self._path(required)
+            if group not in self.approval.escalated
+        ]
+        return min(steps, default=None)
+
+    def _path(self, required: StepUp) -> Iterator[tuple[datetime, str]]:
+        at, group = self.approval.requested_at, self.register.approver_groups.get(required.group)
+        while group is not None:
+            at += group.escalate_after
+            yield at, group.escalate_to
+            group = self.register.approver_groups.get(group.escalate_to)
+
+    def _in_group(self, required: StepUp, person: Person) -> bool:
+        owner = required.owners_excluded and person.name in self._owners
+        return person.name != self._requester and not owner and not set(self.groups(required)).isdisjoint(person.groups)
+
+    @property
+    def _requester(self) -> str:
+        """The person on whose behalf a front end began the task; empty when nobody is known."""
+        return self.task.person if self.task else ""
+
+    @property
+    def _owners(self) -> tuple[str, ...]:
+        agent = self.register.agents.get(self.approval.agent)
+        return (agent.business_owner, agent.security_owner) if agent else ()
+
+    def _person(self, name: str) -> Person | None:
+        return self.register.persons.get(name) or self.register.person_of(name)
+
+
+def _stale(required: StepUp, yes: Yes) -> bool:
+    if required.max_age is None:
+        return False
+    return yes.authenticated_at is None or yes.at - yes.authenticated_at > required.max_age
