@@ -32,7 +32,7 @@ _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?')
 _AUDIENCE: Final = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+")
 # What an opaque id cannot hold, because it does not show or changes how others show. A table and not str.isprintable,
 # whose answer changes with Python's version: docs/formats/intent.md has the same one, and it is frozen.
-_UNSHOWN: Final = re.compile(
+UNSHOWN: Final = re.compile(
     r"[\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e\u2000-\u200f"
     r"\u2028-\u202f\u205f-\u206f\u3000\ud800-\uf8ff\ufdd0-\ufdef\ufeff\ufff0-\ufffb\U000110bd\U000110cd"
     r"\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000f0000-\U0010ffff"
@@ -86,7 +86,7 @@ class Resource:
 
 def is_opaque_id(text: str) -> bool:
     """Unicode of at most 256 bytes that shows as what it is; compared byte for byte, never normalised."""
-    return not _UNSHOWN.search(text) and len(text.encode()) <= MAX_ID_BYTES
+    return not UNSHOWN.search(text) and len(text.encode()) <= MAX_ID_BYTES
 
 
 def is_text(text: str) -> bool:

@@ -13,6 +13,7 @@ from broker.cli.audit_lines import line_in
 from broker.cli.connection import options, run
 from broker.client import CursorFile, Session, follow_audit
 from broker.v1 import audit_pb2
+from broker.visible import visible
 
 FORMS: Final = ("text", "json", "ocsf", "otel")
 _COLOURS: Final = {"refused": "red", "suppressed": "red", "rejected": "red", "granted": "green", "made": "yellow"}
@@ -105,7 +106,7 @@ def _line(position: int, event: Mapping[str, Any], openings: list[Opening]) -> s
         _what(event),
     ]
     opened = " ".join(f"{opening.field}={opening.value.decode()}" for opening in openings)
-    return "  ".join(part for part in (*parts, click.style(_printable(opened), fg="cyan")) if part)
+    return "  ".join(part for part in (*parts, click.style(visible(opened), fg="cyan")) if part)
 
 
 def _what(event: Mapping[str, Any]) -> str:
@@ -128,8 +129,4 @@ def _what(event: Mapping[str, Any]) -> str:
         event.get("state"),
         event.get("stream"),
     ]
-    return _printable(" ".join(str(word) for word in words if word))
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return visible(" ".join(str(word) for word in words if word))

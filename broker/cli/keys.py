@@ -13,6 +13,7 @@ from rich.text import Text
 
 from broker.cli.connection import options, run
 from broker.client import Key, Rotation, Session
+from broker.visible import visible
 
 _PIPED_WIDTH: Final = 160
 _STATES: Final = {"current": "green", "next": "cyan", "retired": "dim"}
@@ -101,7 +102,7 @@ def _check_emergency(kid: str, use: str | None, reason: str, *, yes: bool) -> No
     if not reason.strip():
         raise click.UsageError("--emergency needs a --reason, for the audit log.")
     if not yes and sys.stdin.isatty():
-        click.echo(_EMERGENCY.format(kid=_printable(kid)), err=True)
+        click.echo(_EMERGENCY.format(kid=visible(kid)), err=True)
         click.confirm("This cannot be taken back. Go on?", abort=True, err=True)
 
 
@@ -140,7 +141,3 @@ def _members(found: dict[str, object]) -> dict[str, object]:
 
 def _time(at: datetime | None) -> str:
     return "an unknown time" if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

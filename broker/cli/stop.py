@@ -12,6 +12,7 @@ from rich.text import Text
 from broker.cli.connection import options, run, show
 from broker.client import Ending, Override, Session
 from broker.override import StopKind
+from broker.visible import visible
 
 _PIPED_WIDTH: Final = 160
 _CLASSES: Final = ("read", "write", "high-impact")
@@ -134,8 +135,7 @@ def _show(found: list[Override]) -> None:
         what = " ".join(word for word in (each.kind, each.name) if word)
         within = f" within {each.within_tenant}" if each.within_tenant else ""
         since = f"{each.imposed_at:%Y-%m-%d %H:%M:%S}"
-        why = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in each.reason)
-        table.add_row(Text(what + within, "red"), since, Text(each.imposed_by), Text(why), each.id)
+        table.add_row(Text(what + within, "red"), since, Text(each.imposed_by), Text(visible(each.reason)), each.id)
     console = Console(highlight=False)
     wide = console if console.is_terminal else Console(width=max(console.width, _PIPED_WIDTH), highlight=False)
     wide.print(table)

@@ -76,9 +76,10 @@ class CursorFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
+        with self._writing:  # a save whose caller was cancelled goes on in its thread, and must not outlive the lock
+            if self._held is not None:
+                os.close(self._held)
+                self._held = None
 
     async def load(self) -> str:
         """Return the bookmark; empty when there is no file yet.

@@ -226,7 +226,8 @@ async def follow_audit(
             wanted=wanted, cursor=cursor, from_end=from_end, forever=forever, personal=personal
         )
 
-    subscriber = Subscriber(cursors=cursors, open_at=open_at, split=_events)
+    filtered = wanted is not None and wanted != audit_pb2.AuditFilter()
+    subscriber = Subscriber(cursors=cursors, open_at=open_at, split=_events if filtered else _every_event)
     try:
         yield subscriber
     finally:
@@ -258,6 +259,16 @@ async def follow_revocations(
 def _events(message: audit_pb2.SubscribeAuditResponse) -> Sequence[Part[audit_pb2.AuditEvent]]:
     _check_order(message, [event.position for event in message.events])
     return [Part(position=event.position, value=event, leaf=leaf_of(event.event)) for event in message.events]
+
+
+def _every_event(message: audit_pb2.SubscribeAuditResponse) -> Sequence[Part[audit_pb2.AuditEvent]]:
+    """Where no filter leaves anything out, every position of the range holds an event."""
+    parts = _events(message)
+    if len(parts) != message.to_position - message.from_position:
+        raise Gap(
+            f"A message covers [{message.from_position}, {message.to_position}) and brings {len(parts)} events of it."
+        )
+    return parts
 
 
 def _news(

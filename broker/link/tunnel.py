@@ -26,6 +26,8 @@ from broker.svid.spiffe_id import SpiffeId
 
 HANDSHAKE_SECONDS = 10.0
 _CALL_SECONDS = 10.0
+# Turns of the loop from an accepted socket to the end of its transport, which `_accept` refuses by then.
+_ACCEPT_TURNS = 5
 _CREDENTIALS = struct.Struct("3i")
 
 _T = TypeVar("_T")
@@ -202,6 +204,11 @@ class Tunnel:
         _shared.release()
 
     async def _shut(self) -> None:
+        """Stop listening; asyncio would forget what it has accepted and not yet handed on, with an open socket each."""
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(_ACCEPT_TURNS):
+            await asyncio.sleep(0)
         self._server.close()
         await self._drop()
 

@@ -1,26 +1,18 @@
 """Readers of the streams: each its own only, none held up by another, and nothing lost or twice (H2, H3)."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any
 
 import grpc
 from pyroaring import BitMap
 
-from broker.client.channel import Endpoint
-from broker.client.session import Session
-from broker.link.identity import Identity
-from broker.svid.leaf import thumbprint_of
-from broker.svid.principal import TrustBundles
-from broker.svid.spiffe_id import SpiffeId
 from broker.v1 import exchange_pb2_grpc
 from tests.attacks.entrances import audit, exchange, first, items, outcome, request, revocations, revoke
 from tests.attacks.house import AUDITOR, INVOICES, House
-from tests.fakes.trust_domain import Svid
-from tests.operations.world import BROKER, ORDERS, SECURITY, SUPPORT, WHOLESALE
+from tests.attacks.readers import session
+from tests.operations.world import ORDERS, SECURITY, SUPPORT, WHOLESALE
 
 HELD_UP = 20
 BUSY = 300
@@ -107,42 +99,6 @@ async def test_h5_heartbeats_come_as_often_as_configured(house: House) -> None:
         for _ in range(4):
             assert (await call.read()).HasField("heartbeat")
     call.cancel()
-
-
-class Supply:
-    """One identity for the SDK, and the trust of the house."""
-
-    def __init__(self, house: House, svid: Svid) -> None:
-        self._house = house
-        self._identity = Identity(
-            spiffe_id=SpiffeId.parse(svid.id),
-            certificate_chain=svid.certificate_chain,
-            private_key=svid.private_key,
-            not_after=svid.leaf.not_valid_after_utc,
-            thumbprint=thumbprint_of(svid.leaf),
-        )
-
-    def identity(self) -> Identity:
-        return self._identity
-
-    def bundles(self) -> TrustBundles:
-        return self._house.identity.bundles()
-
-
-@asynccontextmanager
-async def session(house: House, who: str) -> AsyncIterator[Session]:
-    """The SDK, as somebody."""
-    numbers = count()
-    opened = Session(
-        supply=Supply(house, house.svid(who)),
-        broker=Endpoint(address=f"127.0.0.1:{house.door.port}", spiffe_id=SpiffeId.parse(BROKER)),
-        clock=lambda: datetime.now(UTC),
-        new_id=lambda prefix: f"{prefix}_{next(numbers)}",
-    )
-    try:
-        yield opened
-    finally:
-        await opened.close()
 
 
 async def test_the_sdk_resumes_without_gap_and_without_repeating(own_house: House) -> None:

@@ -12,7 +12,7 @@ from broker.client import Denied, OutOfRange, RefusedError, follow_audit
 from broker.v1 import audit_pb2
 from tests.attacks.entrances import audit, begin_task, exchange, first, outcome, request, revocations, revoke
 from tests.attacks.house import House
-from tests.attacks.test_readers import session
+from tests.attacks.readers import session
 from tests.operations.world import RETAIL_DESK, SECURITY, SUPPORT, WHOLESALE
 
 WHOLESALE_DESK = "spiffe://example.org/operator/wholesale-desk"

@@ -46,7 +46,7 @@ def test_everything_is_stopped_shown_and_let_go_on_by_another(callers: Callers) 
     stopped = callers.run("agent", *READ)
     assert (stopped.returncode, "OVERRIDE_IN_FORCE" in stopped.stderr) == (1, True)
     shown = callers.run("duty", "stop", "list").stdout
-    assert all(each in shown for each in ("everything", OPERATOR, "a drill \\u202etxet", override))
+    assert all(each in shown for each in ("everything", OPERATOR, "a drill \\u{202e}txet", override))
     own = callers.run("operator", "stop", "lift", override, "--reason", "over")
     assert (own.returncode, "SECOND_PERSON_REQUIRED" in own.stderr) == (1, True)
     _, findings = callers.house.doctor()

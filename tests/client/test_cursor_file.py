@@ -6,6 +6,7 @@ import resource
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,7 @@ async def test_one_file_serves_one_subscriber(tmp_path: Path) -> None:
 
 HOLDER = """
 import sys
+import threading
 from broker.client import CursorFile
 with CursorFile(sys.argv[1]):
     print("held", flush=True)
@@ -159,6 +161,33 @@ async def test_it_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch:
     with CursorFile(tmp_path / "cursor") as cursors:
         await cursors.save(ONE)
     assert done == ["file", "rename", "directory"]
+
+
+async def test_a_save_that_was_cut_off_is_over_before_the_next_subscriber_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waited for it was cancelled; the thread that writes was not, and must not write behind the next one."""
+    path, writing, go_on = tmp_path / "cursor", threading.Event(), threading.Event()
+    real = os.fsync
+
+    def slow(descriptor: int) -> None:
+        writing.set()
+        go_on.wait(10)
+        real(descriptor)
+
+    with CursorFile(path) as cursors:
+        monkeypatch.setattr(os, "fsync", slow)
+        saving = asyncio.create_task(cursors.save(ONE))
+        await asyncio.to_thread(writing.wait)
+        saving.cancel()
+        await asyncio.wait({saving})
+        assert saving.cancelled()
+        monkeypatch.setattr(os, "fsync", real)
+        threading.Timer(0.1, go_on.set).start()
+    with CursorFile(path) as cursors:
+        assert await cursors.load() == ONE
+        await cursors.save(TWO)
+        assert await cursors.load() == TWO
 
 
 async def test_saves_at_the_same_time_follow_one_another(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.test_readers import session
+from tests.attacks.readers import session
 from tests.client.stage import Stage
 from tests.fakes.workload_api import WorkloadApi
 from tests.operations.world import BROKER, ROOT, SECURITY

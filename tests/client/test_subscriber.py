@@ -309,6 +309,7 @@ async def test_another_log_is_refused_by_the_broker(world: World, session: Sessi
 
 LIES: dict[str, Callable[[list[AuditEvent]], list[AuditEvent]]] = {
     "twice": lambda events: [*events, events[-1]],
+    "left-out": lambda events: events[1:],
     "out-of-order": lambda events: events[::-1],
     "beyond-the-range": lambda events: [*events, replace(events[-1], position=99)],
 }

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
@@ -51,12 +51,25 @@ def build(checkout: Path, *, aside: Callable[[], AbstractContextManager[None]]) 
         aside: lets what is shown meanwhile through to the terminal.
 
     """
-    for name in NEEDED:
+    copy_and_build(checkout, NEEDED, commands(), title="Building the Go client", aside=aside)
+    return checkout / "build" / "go-client"
+
+
+def copy_and_build(
+    checkout: Path,
+    needed: Sequence[str],
+    commands: str,
+    *,
+    title: str,
+    aside: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """Run commands in a copy of some folders; what takes long is shown."""
+    for name in needed:
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("gen", "__pycache__"))
     log = checkout / "build.log"
     with log.open("w") as said, ExitStack() as shown:
         process = subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", commands()],
+            ["bash", "-euo", "pipefail", "-c", commands],
             cwd=checkout, env=environment(), start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
         )  # fmt: skip
@@ -65,11 +78,10 @@ def build(checkout: Path, *, aside: Callable[[], AbstractContextManager[None]]) 
                 process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 shown.enter_context(aside())
-                shown.enter_context(step("Building the Go client (the first time: a minute or two)"))
+                shown.enter_context(step(f"{title} (the first time: a minute or two)"))
                 process.wait()
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     assert process.returncode == 0, log.read_text()[-4000:]
-    return checkout / "build" / "go-client"

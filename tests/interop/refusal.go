@@ -47,6 +47,8 @@ func passing(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.ResourceExhausted, codes.Canceled:
 		return true
+	case codes.Internal:
+		return true // what gRPC makes of a stream that was cut off in the middle of a message
 	default:
 		return false
 	}

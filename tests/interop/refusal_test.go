@@ -39,6 +39,9 @@ func TestWhatPassesAndWhatStays(t *testing.T) {
 			t.Fatal(reason)
 		}
 	}
+	if !passing(status.Error(codes.Internal, "unexpected EOF")) {
+		t.Fatal("a broker that stopped in the middle of a message is asked again")
+	}
 	if passing(withReason(t, codes.OutOfRange, domain, "CURSOR_FOREIGN")) {
 		t.Fatal("a cursor that is refused stays refused")
 	}

@@ -1,6 +1,7 @@
 """The tunnel: who answers is checked before a byte is sent, and the leaf follows or stays, as the owner wants."""
 
 import asyncio
+import gc
 import socket
 import ssl
 import stat
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -342,6 +344,19 @@ def dial(tunnel: Tunnel) -> socket.socket:
     near.settimeout(10)
     near.connect(tunnel.target.removeprefix("unix:"))
     return near
+
+
+def test_connections_on_their_way_are_closed_with_the_tunnel(supply: Supply) -> None:
+    """As when a session is cut off that has just been opened."""
+    with warnings.catch_warnings(record=True) as left, tunnel_to(1, supply):  # the ground stays
+        warnings.simplefilter("always", ResourceWarning)
+        for _ in range(30):
+            with tunnel_to(1, supply) as tunnel:
+                near = [dial(tunnel) for _ in range(3)]
+            for each in near:
+                each.close()
+        gc.collect()
+    assert [str(each.message) for each in left if each.category is ResourceWarning] == []
 
 
 async def test_back_pressure_towards_the_client(home: TrustDomain, supply: Supply) -> None:

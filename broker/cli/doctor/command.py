@@ -18,6 +18,7 @@ from broker.cli.doctor import configured, identity, keys, persons, places, polic
 from broker.cli.doctor.finding import Finding, Level, problem, run_checks
 from broker.cli.doctor.setup import Setup
 from broker.settings import ConfigurationProblem, config_path, load
+from broker.visible import visible
 
 PROBLEMS: Final = 1
 UNUSABLE: Final = 78
@@ -122,4 +123,4 @@ def _show(found: list[tuple[str, Finding]]) -> None:
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return "\n".join(map(visible, text.split("\n")))
