@@ -12,6 +12,7 @@ from spiffe import X509Svid
 from broker.client.errors import RefusedError, from_rpc
 from broker.credential.token import Token
 from broker.errors import Reason
+from broker.intent import Resource, call_digest
 from broker.link.identity import Identity, identity_of
 from broker.link.tunnel import Tunnel
 from broker.svid.principal import TrustBundles
@@ -25,6 +26,8 @@ from broker.v1 import (
     keys_pb2_grpc,
     override_pb2,
     override_pb2_grpc,
+    redeem_pb2,
+    redeem_pb2_grpc,
     revoke_pb2,
     revoke_pb2_grpc,
     task_pb2,
@@ -42,6 +45,12 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 100),
+)
+REFUND = call_digest(
+    action="order.refund",
+    resource=Resource(type="order", id="1234"),
+    tenant="retail",
+    parameters={"amount": 4200, "currency": "EUR"},
 )
 # What says nothing about whether the broker acted.
 UNKNOWN = "UNKNOWN"
@@ -137,6 +146,26 @@ class Client:
         stub = override_pb2_grpc.OverrideServiceStub(self.channel)
         answer = await _told(stub.LiftOverride(request, timeout=DEADLINE))
         return answer if isinstance(answer, str) else ""
+
+    async def once(self, task: str) -> str:
+        """Get a credential that is good once: for a refund."""
+        intent = types_pb2.Intent(
+            action="order.refund",
+            resource=types_pb2.Resource(type="order", id="1234"),
+            parameters='{"amount": 4200, "currency": "EUR"}',
+            purpose="customer-support",
+            audience=ORDERS,
+            task_id=task,
+        )
+        request = exchange_pb2.ExchangeRequest(intent=intent)
+        answer = await exchange_pb2_grpc.ExchangeServiceStub(self.channel).Exchange(request, timeout=DEADLINE)
+        return answer.credential.credential_id
+
+    async def spend(self, credential: str, key: str) -> int | str:
+        """Redeem such a credential on its call; the position, or else why it was not."""
+        request = redeem_pb2.RedeemRequest(credential_id=credential, call_digest=REFUND, idempotency_key=key)
+        answer = await _told(redeem_pb2_grpc.RedemptionServiceStub(self.channel).Redeem(request, timeout=DEADLINE))
+        return answer if isinstance(answer, str) else int(answer.position)
 
     async def begin(self, conversation: str) -> tuple[str, str]:
         """Begin a task; the task, or else why there is none."""

@@ -25,6 +25,7 @@ _OF_EVENT = {
     "task.begun": "begin_task",
     "task.ended": "end_task",
     "override.imposed": "impose_override",
+    "credential.redeemed": "redeem",
 }
 _OF_WRITE = {
     "AddGrant": "exchange",
@@ -32,13 +33,20 @@ _OF_WRITE = {
     "AddTask": "begin_task",
     "EndTask": "end_task",
     "AddOverride": "impose_override",
+    "AddRedemption": "redeem",
 }
-_OF_ACTION = {"broker.revoke": "revoke", "broker.task.begin": "begin_task", "broker.task.end": "end_task"}
+_OF_ACTION = {
+    "broker.revoke": "revoke",
+    "broker.task.begin": "begin_task",
+    "broker.task.end": "end_task",
+    "broker.redeem": "redeem",
+}
 _OF_RESPONSE = {
     "ExchangeResponse": "exchange",
     "RevokeResponse": "revoke",
     "BeginTaskResponse": "begin_task",
     "EndTaskResponse": "end_task",
+    "RedeemResponse": "redeem",
 }
 VERBS = tuple(_OF_WRITE.values())
 # What the orders to end where keys change are given for.

@@ -24,7 +24,7 @@ from tests.faults.launcher import FOLDER_VARIABLE
 from tests.faults.ledger import Facts, Ledger, read
 from tests.faults.points import Orders
 from tests.operations.limiting import write
-from tests.operations.world import DUTY, ROOT, SECURITY, SUPPORT, configuration
+from tests.operations.world import DUTY, ORDERS, ROOT, SECURITY, SUPPORT, configuration
 from tests.polling import eventually
 from tests.unit.policy.test_limit import limited
 
@@ -43,6 +43,7 @@ class Spawned:
     agent: Client
     security: Client
     duty: Client
+    service: Client
     _names: Any = field(default_factory=count)
 
     @property
@@ -167,6 +168,7 @@ async def spawn(folder: Path, *, embedded: bool = False) -> AsyncIterator[Spawne
         agent=client(SUPPORT),
         security=client(SECURITY),
         duty=client(DUTY),
+        service=client(ORDERS),
     )
     try:
         await spawned.serves()
@@ -176,6 +178,7 @@ async def spawn(folder: Path, *, embedded: bool = False) -> AsyncIterator[Spawne
         await spawned.agent.close()
         await spawned.security.close()
         await spawned.duty.close()
+        await spawned.service.close()
         await asyncio.to_thread(api.stop)
 
 

@@ -21,6 +21,7 @@ from broker.operations.task_calls import NarrowTaskCall
 from broker.store.interface import StoreUnavailable
 from tests.operations.test_exchange import claims_of, shown
 from tests.operations.test_revocation import refused
+from tests.operations.test_task_boundary import beat, changed, dead
 from tests.operations.world import COURIER, ORDERS, RETAIL_DESK, SECURITY, SUPPORT, WHOLESALE, World, open_world
 from tests.operations.world import REFUND as REFUNDING
 
@@ -97,6 +98,21 @@ async def test_it_is_spent_on_its_one_call_and_recorded_for_its_agent(world: Wor
     }
     assert DIGEST not in event.content.decode()  # only a commitment to it
     assert [json.loads(each.value) for each in event.openings if each.field == "call_digest"] == [DIGEST]
+
+
+async def test_what_policy_would_now_give_only_once_ends_at_the_next_heartbeat(world: World) -> None:
+    task = await world.begin()
+    plain, marked = await world.granted(action="order.cancel", task=task.id), await world.once(task.id)
+    assert (await beat(world, task.id)).revoked == 0
+    await changed(
+        world,
+        "writes.cedar",
+        lambda text: text.replace('@id("support-may-cancel-an-order")', '@id("support-may-cancel-an-order")\n@once'),
+    )
+    assert (await beat(world, task.id)).revoked == 1
+    assert await refused(world.redeem(plain)) is Reason.REDEMPTION_NOT_NEEDED
+    assert await dead(world) == {plain.grant.credential_id}
+    await world.redeem(marked)
 
 
 # --- once and no more ----------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
 
@@ -101,4 +103,30 @@ async def test_a_stream_that_is_not_allowed_is_not_asked_for_at_each_call() -> N
     cache.put(intent(0), None, credential(0))
     await turn()
     assert stream.opened == 2
+    await cache.close()
+
+
+async def test_what_is_good_once_is_neither_held_nor_shared() -> None:
+    cache = ReadCache(clock=lambda: NOW, follow=Stream(allowed=True))
+    cache.put(intent(0), None, credential(0))
+    await turn()
+    kinds: tuple[tuple[Literal["many", "once"], bool], ...] = (("many", True), ("once", False))
+    for use, shared in kinds:
+        asked: list[Credential] = []
+        go = asyncio.Event()
+
+        async def ask(
+            use: Literal["many", "once"] = use, asked: list[Credential] = asked, go: asyncio.Event = go
+        ) -> Credential:
+            await go.wait()
+            asked.append(replace(credential(len(asked)), use=use))
+            return asked[-1]
+
+        both = [asyncio.create_task(cache.obtain(intent(9), None, "leaf", ask)) for _ in range(3)]
+        await turn()
+        go.set()
+        given = {each.id for each in await asyncio.gather(*both)}
+        assert (len(given), len(asked)) == ((1, 1) if shared else (3, 3))
+        assert (cache.get(intent(9), None, "leaf") is not None) is shared
+        cache.forget(asked[0])
     await cache.close()

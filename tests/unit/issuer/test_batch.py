@@ -228,3 +228,38 @@ async def test_readers_are_told_of_what_was_urgent_before_the_group_that_waited(
         await asyncio.to_thread(worker.stop)
     at = seen.index("urgent")
     assert seen[at : at + 3] == ["urgent", "told", "group"]
+
+
+async def test_calls_of_one_kind_that_wait_together_are_one_group_of_their_own() -> None:
+    groups: list[tuple[str, int]] = []
+    entered, go = threading.Event(), threading.Event()
+
+    def block() -> None:
+        entered.set()
+        go.wait(10)
+
+    def one(calls: Sequence[ExchangeCall]) -> Sequence[ExchangeAnswer]:
+        groups.append(("one", len(calls)))
+        return echo(calls)
+
+    def another(calls: Sequence[str]) -> Sequence[str]:
+        groups.append(("another", len(calls)))
+        raise ZeroDivisionError("a defect of this kind is no other's")
+
+    async with working() as worker:
+        blocking = asyncio.create_task(worker.run(block))
+        await asyncio.to_thread(entered.wait, 10)
+        ones, others = [], []
+        for number in range(5):
+            ones.append(asyncio.create_task(worker.together(one, [call(f"{number}-a"), call(f"{number}-b")])))
+            others.append(asyncio.create_task(worker.together(another, [str(number)])))
+        await asyncio.sleep(0)
+        go.set()
+        await blocking
+        told = [answer for each in await asyncio.gather(*ones) for answer in each]
+        failed = [answer for each in await asyncio.gather(*others) for answer in each]
+    assert groups == [("one", 10), ("another", 5)]
+    assert [answer.detail for answer in told if isinstance(answer, Refusal)] == [
+        f"{number}-{which}" for number in range(5) for which in "ab"
+    ]
+    assert [answer.reason for answer in failed if isinstance(answer, Refusal)] == [Reason.INTERNAL] * 5

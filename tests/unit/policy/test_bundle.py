@@ -77,6 +77,22 @@ ROWS = {
         "extra.cedar",
         "no meaning on a forbid",
     ),
+    "once with a value": (
+        extra('@once("false") ' + permit(action='Action::"order.cancel"')),
+        "extra.cedar:2",
+        "@once takes no value",
+    ),
+    "once on a read": (extra("@once " + permit()), "extra.cedar:2", "@once has no meaning on reads"),
+    "once on a forbid": (
+        extra('@id("x") @once forbid (principal, action, resource);'),
+        "extra.cedar",
+        "@once has no meaning on a forbid",
+    ),
+    "once on a manage action": (
+        extra('@id("x") @once permit (principal is Agent, action == Action::"broker.keys.read", resource is Log);'),
+        "extra.cedar",
+        "@once has no meaning here",
+    ),
     "template": (extra(permit().replace(f'== Agent::"{SUPPORT}"', "== ?principal")), "extra.cedar", "template"),
     "type error": (extra(permit()[:-1] + " when { context.purpose > 3 };"), "extra.cedar:2", "policy extra"),
     "attribute that does not exist": (extra(permit()[:-1] + ' when { context.tll == "" };'), "extra.cedar", "tll"),

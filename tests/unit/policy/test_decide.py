@@ -138,6 +138,22 @@ def test_a_permit_carries_its_terms() -> None:
     assert decision.terms.scope == Scope.of(refund(4200).intent)
 
 
+def test_what_is_good_once_is_said_by_any_permit_or_by_the_class() -> None:
+    assert permitted(refund(4200)).terms.use == "once"  # by @once
+    cancel = question(action="order.cancel", task=TASK)
+    assert permitted(cancel).terms.use == "many"
+    again = f'@id("again") @max_lifetime("PT1M") @once permit (principal == Agent::"{SUPPORT}", action, resource);'
+    of_cancel = again.replace("action,", 'action == Action::"order.cancel",')
+    both = decide(compiled(added("writes.cedar", of_cancel)), cancel)
+    assert isinstance(both, Permit)
+    assert (both.terms.use, len(both.policy_ids)) == ("once", 2)
+    assert permitted(question()).terms.use == "many"
+    asked = question(action="customer.payout_change", resource=CUSTOMER, task=TASK, parameters={"account": "x"})
+    held = decide(POLICY, asked)
+    assert isinstance(held, Hold)
+    assert held.terms.use == "once"  # nobody marked it
+
+
 def test_a_forbid_speaks_to_the_user() -> None:
     decision = denied(refund(5001))
     assert decision.policy_ids == ("no-refund-beyond-limit",)
