@@ -1,21 +1,21 @@
-"""Readers of the streams: each its own only, none held up by another, and nothing lost or twice (H2, H3)."""
+"""Readers of the streams: each its own only, nothing lost or twice (H2, H4); of those that stall: test_stalled.py."""
 
 import asyncio
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
 import grpc
 from pyroaring import BitMap
 
-from broker.v1 import exchange_pb2_grpc
-from tests.attacks.entrances import audit, exchange, first, items, outcome, request, revocations, revoke
-from tests.attacks.house import AUDITOR, INVOICES, House
+from tests.attacks.entrances import exchange, first, outcome, request, revocations, revoke
+from tests.attacks.house import INVOICES, House
 from tests.attacks.readers import session
 from tests.operations.world import ORDERS, SECURITY, SUPPORT, WHOLESALE
+from tests.streams.history import violations
+from tests.streams.raw import Raw
+from tests.streams.traffic import Traffic, dice
+from tests.streams.truth import Log, View
 
-HELD_UP = 20
-BUSY = 300
 SOON = 2.0
 
 
@@ -62,34 +62,34 @@ async def test_h2_a_reader_hears_of_its_own_only(own_house: House) -> None:
         call.cancel()
 
 
-async def test_h3_stalled_readers_hold_nobody_up(own_house: House) -> None:
+async def test_h4_what_eight_write_at_once_comes_once_and_in_order(own_house: House) -> None:
     house = own_house
-    stalled = [audit(house.good(AUDITOR), follow=True, timeout=None) for _ in range(HELD_UP // 2)]
-    stalled += [revocations(house.good(ORDERS), timeout=None) for _ in range(HELD_UP // 2)]
-    for call in stalled:
-        await call.read()  # open, and then it does not read any more
-    healthy = revocations(house.channel(house.svid(ORDERS)), timeout=None)
-    await healthy.read()
-    talk: Any = exchange_pb2_grpc.ExchangeServiceStub(house.good(SUPPORT)).ExchangeStream()
-    for _ in range(3):
-        await talk.write(items(*[request() for _ in range(BUSY // 3)]))
-        given: list[str] = []
-        while len(given) < BUSY // 3:
-            given += [item.credential.credential_id for item in (await talk.read()).items]
-        await revoke(house.good(SECURITY), credential_id=given[-1])
-        began = datetime.now(UTC)
-        await heard(healthy, revoked=1)
-        assert (datetime.now(UTC) - began).total_seconds() < SOON
+    writers = [Traffic(house=house, dice=dice(seed)) for seed in range(8)]
+    log = Raw(house=house, view=View(stream="audit", reader=SECURITY))
+    feed = Raw(house=house, view=View(stream="revocations", reader=ORDERS))
+
+    async def write(traffic: Traffic) -> None:
+        for _ in range(6):
+            await traffic.round()
+
+    async def read(reader: Raw, wanted: int) -> None:
+        while (reader.reached or 0) < wanted:
+            await reader.read_to((reader.reached or 0) + 7)  # and resumes
+
+    async with asyncio.TaskGroup() as group:
+        for reader in (log, feed):
+            group.create_task(read(reader, 200))
+        for traffic in writers:
+            group.create_task(write(traffic))
     size = (await house.issuer.state()).size
-    for call in stalled:  # and they have lost nothing, now that they read
-        reached = None
-        while reached is None or reached < size:
-            message = await asyncio.wait_for(call.read(), 10)
-            assert reached is None or message.from_position == reached
-            reached = message.to_position
-        call.cancel()
-    talk.cancel()
-    healthy.cancel()
+    known = [each for traffic in writers for each in traffic.known]
+    for reader in (log, feed):
+        await reader.read_to(size)
+        truth = Log.read(house.settings.store.path).truth(reader.view, until=size, known=known)
+        assert len(truth.contents) > 20
+        assert not violations(reader.history(), truth)
+    for traffic in writers:
+        await traffic.close()
 
 
 async def test_h5_heartbeats_come_as_often_as_configured(house: House) -> None:

@@ -40,8 +40,8 @@ type subscriber struct {
 	Held     bool    // it does not read on after its first message, before it is told to
 }
 
-// orders are what the program is told while it runs, a line each: "release" lets those who were held read on, "until N"
-// lets each subscriber end once it was told everything before N.
+// orders are what the program is told while it runs, a line each: "release" lets those who were held read on, and says how
+// many messages have come before; "until N" lets each subscriber end once it was told everything before N.
 type orders struct {
 	released chan struct{}
 	until    atomic.Uint64
@@ -68,8 +68,8 @@ func follow(arguments []string) error {
 		return err
 	}
 	given := &orders{released: make(chan struct{})}
-	go given.obey(os.Stdin)
 	var done counts
+	go given.obey(os.Stdin, &done)
 	var begun, ended sync.WaitGroup
 	failed := make(chan error, len(plan))
 	for _, each := range plan {
@@ -114,8 +114,11 @@ func readPlan(path string) ([]subscriber, error) {
 	}
 }
 
-func (o *orders) obey(input io.Reader) {
-	release := sync.OnceFunc(func() { close(o.released) })
+func (o *orders) obey(input io.Reader, so *counts) {
+	release := sync.OnceFunc(func() {
+		say(map[string]any{"messages": so.Messages.Load()})
+		close(o.released)
+	})
 	for lines := bufio.NewScanner(input); lines.Scan(); {
 		order, value, _ := strings.Cut(lines.Text(), " ")
 		switch order {

@@ -49,17 +49,23 @@ class Followers:
     process: Process
     journal: Path
 
-    async def order(self, text: str) -> None:
-        """Tell all of them something: "release", or "until N"."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{text}\n".encode())
-        await self.process.stdin.drain()
+    async def release(self) -> int:
+        """Let those who were held read on; return how many messages had come to all of them until then."""
+        await self._order("release")
+        count: int = (await said(self.process, within=20))["messages"]
+        return count
 
-    async def done(self, *, within: float) -> dict[str, int]:
-        """Wait until all have ended; return what they count."""
+    async def done(self, until: int, *, within: float) -> dict[str, int]:
+        """Let each end that was told everything before a position, and wait for all; return what they count."""
+        await self._order(f"until {until}")
         counts = await said(self.process, within=within)
         assert await self.process.wait() == 0, "a subscriber was refused; why stands above"
         return counts
+
+    async def _order(self, text: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{text}\n".encode())
+        await self.process.stdin.drain()
 
 
 @asynccontextmanager

@@ -3,17 +3,17 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from tests.attacks.house import INVOICES, House, open_house
-from tests.load.running import Followers, following, write_identity
-from tests.operations.world import BROKER, ORDERS, RETAIL_DESK, SECURITY, SHARED, SUPPORT, WHOLESALE
+from tests.load.running import Followers, following
+from tests.operations.world import ORDERS, RETAIL_DESK, SECURITY, SHARED, SUPPORT, WHOLESALE
 from tests.streams.history import History, Truth, Violation, violations_of
+from tests.streams.plan import Habits, planned
 from tests.streams.recorded import SdkSubscriber, begun_at, read_journal
 from tests.streams.traffic import Traffic, dice
 from tests.streams.truth import Log, View
@@ -39,7 +39,7 @@ COMPILED: Final[Mapping[View, int]] = {
     revocations_of(WHOLESALE): 10,
     revocations_of(SHARED): 10,
 }
-HELD: Final = 5  # of each view of the log
+HABITS: Final = Habits(breaks=0.05, stalls=0.05, held=5)
 OF_THE_SDK: Final = (
     WHOLE, WHOLE, WHOLE, RETAIL, ONLY_ENDINGS,
     revocations_of(ORDERS), revocations_of(ORDERS), revocations_of(INVOICES), revocations_of(SUPPORT),
@@ -109,21 +109,11 @@ class Campaign:
         return SdkSubscriber(name=name, view=view, house=self.house, dice=dice(self.seed + number))
 
     def _plan(self) -> Sequence[dict[str, Any]]:
-        return list(self._planned())
-
-    def _planned(self) -> Iterator[dict[str, Any]]:
-        for view, count in COMPILED.items():
-            svid = self.house.svid(view.reader, ttl=timedelta(hours=12))
-            identity = write_identity(self.house.folder, view.reader.rpartition("/")[2], svid, self.house.home)
-            for _ in range(count):
-                name = f"go-{len(self.views)}"
-                self.views[name] = view
-                yield {
-                    "name": name, "address": f"127.0.0.1:{self.house.door.port}", "broker": BROKER,
-                    "identity": str(identity), "stream": view.stream, "kinds": view.kinds, "tenant": view.tenant,
-                    "seed": self.dice.randrange(1 << 32), "breaks": 0.05, "stalls": 0.05,
-                    "held": view.stream == "audit" and _ < HELD,
-                }  # fmt: skip
+        lines = []
+        for view, line in planned(self.house, COMPILED, HABITS, self.dice):
+            self.views[line["name"]] = view
+            lines.append(line)
+        return lines
 
     async def _disturb(self, seconds: float) -> None:
         """Restart the broker again and again."""
@@ -144,9 +134,8 @@ class Campaign:
         return (await self.house.issuer.state()).size
 
     async def _finish(self, compiled: Followers, until: int) -> dict[str, int]:
-        await compiled.order("release")
-        await compiled.order(f"until {until}")
-        return await compiled.done(within=PATIENCE)
+        await compiled.release()
+        return await compiled.done(until, within=PATIENCE)
 
     def _truth(self, history: History, log: Log, traffic: Traffic, until: int) -> Truth:
         return log.truth(self.views[history.name], until=until, known=traffic.known)

@@ -69,7 +69,7 @@ class Traffic:
         task = ""
         if agent == SUPPORT and self.dice.random() < 0.5:
             task = (await begin_task(self._as(agent))).task.task_id
-        given = await self._exchange(agent, task, self.dice.randrange(1, 9))
+        given = await self._exchange(agent, task, self.dice.randrange(1, 30))
         if task:
             await self._end(end_task(self._as(agent), task))
             self.ended += 1
@@ -84,7 +84,9 @@ class Traffic:
         await self._end(lift(self._as(SECURITY), made.revocation_id))
 
     async def close(self) -> None:
-        for channel in self._channels.values():
+        """Close every connection; a round after that opens new ones."""
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
             await channel.close()
 
     def _as(self, who: str) -> grpc.aio.Channel:
