@@ -82,7 +82,7 @@ class Subscriber(Generic[Message, Value]):
     """An iterator over what a stream brings; made by `follow_audit` and `follow_revocations`.
 
     One task iterates, item by item or by `messages`. A consumer that is slow slows its own stream and nobody else's;
-    nothing is dropped and nothing piles up.
+    nothing is dropped and nothing piles up. A wait that is cancelled, also by a timeout, ends it: open another.
 
     Args:
         cursors: where the bookmark is kept; None keeps none.
@@ -105,13 +105,15 @@ class Subscriber(Generic[Message, Value]):
         self._acknowledged = 0
         self._kept = ""
         self._saving = asyncio.Lock()
-        self._pages = self._read()
+        self._cancelled = False
+        self._pages = self._until_cancelled()
         self._items = self._each()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Received[Value]:
+        self._check_open()
         return await anext(self._items)
 
     async def messages(self) -> AsyncGenerator[Received[tuple[Message, Sequence[Value]]], None]:
@@ -119,6 +121,7 @@ class Subscriber(Generic[Message, Value]):
 
         To acknowledge one is to acknowledge all that is in it.
         """
+        self._check_open()
         async for page in self._pages:
             if page.parts:
                 yield self._received((page.message, [part.value for part in page.parts]), page.end)
@@ -163,6 +166,22 @@ class Subscriber(Generic[Message, Value]):
                     async with self._saving:
                         await self._keep(page.end.text)
                 expected, cursor = message.to_position, message.cursor
+
+    async def _until_cancelled(self) -> AsyncGenerator[_Page[Message, Value], None]:
+        async with aclosing(self._read()) as pages:
+            try:
+                async for page in pages:
+                    yield page
+            except asyncio.CancelledError:
+                self._cancelled = True
+                raise
+
+    def _check_open(self) -> None:
+        """Python ends a generator that is cancelled; nobody must take that for the end of the log."""
+        if self._cancelled:
+            raise BrokerError(
+                "This subscriber was cancelled while it waited. Open another: it goes on at the bookmark."
+            )
 
     async def _keep(self, bookmark: str) -> None:
         if self._cursors and bookmark != self._kept:

@@ -13,6 +13,7 @@ import pytest
 
 from broker.client import (
     BookmarkInvalid,
+    BrokerError,
     CursorFile,
     CursorUnusable,
     Denied,
@@ -393,6 +394,22 @@ async def test_a_consumer_that_is_cancelled_is_cancelled(world: World, session: 
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+
+
+@pytest.mark.parametrize("by_message", [False, True], ids=["by-event", "by-message"])
+async def test_a_subscriber_that_was_cancelled_says_so_when_it_is_asked_again(
+    world: World, session: Session, *, by_message: bool
+) -> None:
+    """A log that has no end must not seem to have one, because somebody waited with a timeout."""
+    async with follow_audit(session) as subscriber:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await anext(subscriber.messages() if by_message else subscriber)
+        await distinct(world, 1)
+        for ask in (lambda: anext(subscriber), lambda: anext(subscriber.messages())):
+            with pytest.raises(BrokerError, match="was cancelled"):
+                await ask()
+    assert await read(session, None, 1) == [0]
 
 
 async def test_a_session_that_is_closed_ends_its_streams(world: World, supply: Supply) -> None:

@@ -36,6 +36,7 @@ def main() -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
     asked.results.parent.mkdir(parents=True, exist_ok=True)
+    under = {"commit": commit(), "processor": processor(), "kernel": platform.release()}
     over = time.monotonic() + 60 * asked.minutes
     broken = False
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
@@ -44,7 +45,7 @@ def main() -> int:
             outcome = asyncio.run(campaign(program, seed=seed, seconds=asked.seconds))
             broken |= bool(outcome.violations)
             with asked.results.open("a") as results:
-                results.write(json.dumps(line(outcome, asked.seconds)) + "\n")
+                results.write(json.dumps(line(outcome, asked.seconds) | under) + "\n")
             say(f"seed {outcome.seed}: {outcome.counts}")
             if outcome.violations:
                 say(told(outcome.violations))
@@ -59,13 +60,10 @@ def line(outcome: Outcome, seconds: float) -> dict[str, Any]:
     """Return what is kept of one campaign."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
         "seed": outcome.seed,
         "seconds": seconds,
         "violations": len(outcome.violations),
         **outcome.counts,
-        "processor": processor(),
-        "kernel": platform.release(),
     }
 
 
