@@ -1,12 +1,8 @@
 """What approvals need, composed: who sees which, and how a held intent opens one."""
 
 import secrets
-from datetime import datetime
-from typing import NoReturn
 
 from broker.app.ids import new_id
-from broker.credential.token import Token
-from broker.errors import Reason, Refusal
 from broker.operations.approval_views import Views
 from broker.operations.approver import Approvers, VerifyIdentity
 from broker.operations.attempt import Attempt
@@ -23,14 +19,3 @@ def holding(store: Store) -> Holding:
 def views(attempt: Attempt, acts: RecentActs, verify: VerifyIdentity) -> Views:
     """Return who sees which approvals."""
     return Views(attempt=attempt, approver=Approvers(policy=attempt.policy, verify=verify), acts=acts)
-
-
-def no_identities(token: Token, now: datetime) -> NoReturn:
-    """Refuse every identity token: no issuer of them is configured.
-
-    Raises:
-        Refusal: IDENTITY_TOKEN_REFUSED.
-
-    """
-    del token, now
-    raise Refusal(Reason.IDENTITY_TOKEN_REFUSED, "no issuer of identity tokens is configured")

@@ -26,7 +26,6 @@ from broker.issuer.server import serve_links
 from broker.operations.approval_reads import GetApproval, ListApprovals, ReadApprovals
 from broker.operations.approval_views import Views
 from broker.operations.approvals import Approve, Deny, TendApprovals, WithdrawApproval
-from broker.operations.approver import VerifyIdentity
 from broker.operations.attempt import Attempt, Clock
 from broker.operations.checkpoint import ReadCheckpoint, SignCheckpoint
 from broker.operations.drift import ResumeTaskOf, WatchDrift
@@ -76,7 +75,6 @@ async def open_issuer(
     settings: Settings,
     trust: Callable[[], TrustBundles],
     clock: Clock = now,
-    verify: VerifyIdentity = approvals.no_identities,
 ) -> AsyncIterator[LocalIssuer]:
     """Open keys, store and policy, and start the worker.
 
@@ -84,7 +82,6 @@ async def open_issuer(
         settings: the configuration.
         trust: the trust bundles as they are now.
         clock: the time, UTC.
-        verify: checks identity tokens.
 
     Raises:
         KeyFileError: the keys' directory is not safe.
@@ -95,7 +92,7 @@ async def open_issuer(
     signers = open_signers(settings.keys.dir)
     store = SqliteStore(settings.store.path, log_id=new_id("log"), cursor_key=os.urandom(32))
     try:
-        issuer = _compose(settings, trust, signers, store, clock, verify)
+        issuer = _compose(settings, trust, signers, store, clock)
         issuer.worker.start()
         try:
             with issuer.identities.following():
@@ -114,7 +111,6 @@ def _compose(
     signers: Signers,
     store: SqliteStore,
     clock: Clock,
-    verify: VerifyIdentity,
 ) -> LocalIssuer:
     recorder = Recorder(store=store, salt=lambda: os.urandom(32), meter=RefusalMeter())
     policy = ActiveBundle(source=PolicySource(settings.policy.dir), recorder=recorder, clock=clock)
@@ -139,6 +135,7 @@ def _compose(
         clock=clock,
     )
     checkpoints = SignCheckpoint(store=store, sign=keys.sign_checkpoint)
+    identities = _identities(settings)
     acts = RecentActs(since=clock())
     exchange = Exchange(
         gate=gate,
@@ -166,9 +163,9 @@ def _compose(
     )
     return LocalIssuer(
         worker=worker,
-        verbs=_verbs(settings, attempt, exchange, keys, checkpoints, approvals.views(attempt, acts, verify)),
+        verbs=_verbs(settings, attempt, exchange, keys, checkpoints, approvals.views(attempt, acts, identities.verify)),
         feed=feed,
-        identities=_identities(settings),
+        identities=identities,
         current_state=lambda: State(
             size=store.size(),
             policy_digest=policy.digest,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from broker.errors import Refusal
 from broker.issuer.batch import Worker
@@ -18,6 +19,7 @@ from broker.issuer.port import (
     AuditPageCall,
     BeginTaskCall,
     Change,
+    Context,
     Continued,
     Ended,
     EndTaskCall,
@@ -65,6 +67,8 @@ from broker.operations.subscribe import ReadAudit, ReadRevocations
 from broker.operations.task import BeginTask, FinishTask
 from broker.operations.task_going import HearTaskOf, NarrowTaskOf
 from broker.person.source import IdentityIssuers
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,27 +179,32 @@ class LocalIssuer:
 
     async def list_approvals(self, call: ListApprovalsCall) -> ApprovalList:
         """Return a page of the caller's approvals."""
-        return await self.worker.run(lambda: self.verbs.list_approvals(call))
+        return await self._by_person(call.context, lambda: self.verbs.list_approvals(call))
 
     async def get_approval(self, call: ApprovalCall) -> ShownApproval:
         """Return one of them."""
-        return await self.worker.run(lambda: self.verbs.get_approval(call))
+        return await self._by_person(call.context, lambda: self.verbs.get_approval(call))
 
     async def approve(self, call: ApproveCall) -> ApprovalAnswered:
         """Say yes to one."""
-        return await self.worker.run(lambda: self.verbs.approve(call))
+        return await self._by_person(call.context, lambda: self.verbs.approve(call))
 
     async def deny(self, call: ApprovalCall) -> ApprovalAnswered:
         """Say no to one, or take back what was said."""
-        return await self.worker.run(lambda: self.verbs.deny(call))
+        return await self._by_person(call.context, lambda: self.verbs.deny(call))
 
     async def withdraw_approval(self, call: ApprovalCall) -> ApprovalAnswered:
         """Take back a request of the caller's."""
-        return await self.worker.run(lambda: self.verbs.withdraw_approval(call))
+        return await self._by_person(call.context, lambda: self.verbs.withdraw_approval(call))
 
     async def approval_page(self, call: ApprovalPageCall) -> ApprovalPage:
         """Return the next page of the caller's approvals as they change."""
-        return await self.worker.run(lambda: self.verbs.read_approvals(call))
+        return await self._by_person(call.context, lambda: self.verbs.read_approvals(call))
+
+    async def _by_person(self, context: Context, work: Callable[[], Answer]) -> Answer:
+        """Run what a person may be behind, once the keys of the token that says so are fetched, or cannot be."""
+        await self.identities.prepare(context.identity_token)
+        return await self.worker.run(work)
 
     async def key_set(self, call: ReadCall) -> KeySet:
         """Return the public keys."""
