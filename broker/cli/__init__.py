@@ -11,7 +11,10 @@ from typing import Final
 import click
 
 _COMMANDS: Final = {
+    "approvals": "broker.cli.approvals:approvals",
+    "approve": "broker.cli.approvals:approve",
     "audit": "broker.cli.audit:audit",
+    "deny": "broker.cli.approvals:deny",
     "doctor": "broker.cli.doctor.command:doctor",
     "exchange": "broker.cli.exchange:exchange",
     "init": "broker.cli.init:init",

@@ -19,6 +19,7 @@ What the broker refuses is a RefusedError, in classes by category, with its stab
 user.
 """
 
+from broker.client.approval import Answered, Approval, ApprovalDetails, Requirement
 from broker.client.ask import Ask
 from broker.client.bookmark import BookmarkInvalid
 from broker.client.credential import Continued, Credential, Ending, Key, KeySet, Override, Rotation, Task
@@ -46,6 +47,9 @@ from broker.credential.revocation import RuleKind
 from broker.intent import Level, Resource
 
 __all__ = [
+    "Answered",
+    "Approval",
+    "ApprovalDetails",
     "Ask",
     "BookmarkInvalid",
     "BrokerError",
@@ -68,6 +72,7 @@ __all__ = [
     "Override",
     "Received",
     "RefusedError",
+    "Requirement",
     "Resource",
     "Rotation",
     "RuleKind",

@@ -17,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import grpc
 
 from broker.client import session as asynchronous
+from broker.client.approval import Approval
 from broker.client.calls import Declare
 from broker.client.credential import Credential, Task
 from broker.client.session import DEADLINE
@@ -103,6 +104,10 @@ class Session:
     impose_override = _waiting(asynchronous.Session.impose_override)
     lift_override = _waiting(asynchronous.Session.lift_override)
     overrides = _waiting(asynchronous.Session.overrides)
+    approvals = _waiting(asynchronous.Session.approvals)
+    approval = _waiting(asynchronous.Session.approval)
+    approve = _waiting(asynchronous.Session.approve)
+    deny = _waiting(asynchronous.Session.deny)
     key_set = _waiting(asynchronous.Session.key_set)
     list_keys = _waiting(asynchronous.Session.list_keys)
     rotate_keys = _waiting(asynchronous.Session.rotate_keys)
@@ -116,6 +121,10 @@ class Session:
     def subscribe_revocations(self, *, cursor: str = "") -> Iterator[revoke_pb2.SubscribeRevocationsResponse]:
         """Follow the revocations that concern this caller. See broker.client.Session.subscribe_revocations."""
         return self.loop.each(self.session.subscribe_revocations(cursor=cursor))
+
+    def follow_approvals(self, *, identity_token: str = "") -> Iterator[Approval]:
+        """Follow the approvals that concern whoever asks. See broker.client.Session.follow_approvals."""
+        return self.loop.each(self.session.follow_approvals(identity_token=identity_token))
 
     @contextmanager
     def task(self, **named: Any) -> Iterator[Task]:  # noqa: ANN401 - those of broker.client.Session.task

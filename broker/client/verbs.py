@@ -29,6 +29,11 @@ Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
 
 
+def authorization(identity_token: str) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that says which person calls; nothing for nobody but the caller itself."""
+    return (("authorization", f"Bearer {identity_token}"),) if identity_token else ()
+
+
 class Verbs:
     """Asks the broker in the generation that is current, always with a deadline."""
 
@@ -143,9 +148,10 @@ class Verbs:
         self,
         method: Callable[[grpc.aio.Channel], grpc.aio.UnaryUnaryMultiCallable[Request, Answer]],
         request: Request,
+        identity_token: str = "",
     ) -> Answer:
         line = self._generations.line(self._generations.current(), self._broker)
         try:
-            return await method(line.channel)(request, timeout=self._deadline)
+            return await method(line.channel)(request, timeout=self._deadline, metadata=authorization(identity_token))
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error, connection=line.tunnel.last_error) from error

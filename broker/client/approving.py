@@ -1,0 +1,111 @@
+"""Approving: what people who approve see and say, through a session of their own or of the tool that they use."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from datetime import timedelta
+from typing import Final
+
+import grpc
+
+from broker.client.approval import Approval
+from broker.client.approval_decode import STATES, approval_of
+from broker.client.decode import duration_of
+from broker.client.errors import Unavailable, Unreachable, from_rpc
+from broker.client.verbs import Verbs, authorization
+from broker.v1 import approval_pb2, approval_pb2_grpc
+
+_PAUSE: Final = 1.0
+
+
+class Approving(Verbs):
+    """What a session does about approvals.
+
+    Every method takes the identity token of the person who decides: an ID token of an issuer that the broker knows.
+    Without one it is the operator whose SVID the session has.
+    """
+
+    async def approvals(self, *, states: Iterable[str] = (), identity_token: str = "") -> list[Approval]:
+        """Return the approvals that concern whoever asks, the oldest first, all pages.
+
+        Args:
+            states: in one of these; none: pending.
+            identity_token: of the person who decides.
+
+        """
+        found: list[Approval] = []
+        page = ""
+        while True:
+            request = approval_pb2.ListApprovalsRequest(states=[STATES[each] for each in states], page_token=page)
+            answer = await self._ask(
+                lambda channel: approval_pb2_grpc.ApprovalServiceStub(channel).ListApprovals, request, identity_token
+            )
+            found += map(approval_of, answer.approvals)
+            page = answer.next_page_token
+            if not page:
+                return found
+
+    async def approval(self, approval: str, *, identity_token: str = "") -> Approval:
+        """Return one approval as it is now.
+
+        Raises:
+            BrokerError: what is shown is not what its digest is of.
+
+        """
+        request = approval_pb2.GetApprovalRequest(approval_id=approval)
+        answer = await self._ask(
+            lambda channel: approval_pb2_grpc.ApprovalServiceStub(channel).GetApproval, request, identity_token
+        )
+        return approval_of(answer.approval)
+
+    async def approve(
+        self, approval: str, *, digest: str, bypass: timedelta | None = None, identity_token: str = ""
+    ) -> Approval:
+        """Say yes to what a digest names; durable when this returns.
+
+        Args:
+            approval: its id.
+            digest: of what was looked at: `Approval.details.digest`.
+            bypass: let the agent do this kind for so long without asking again.
+            identity_token: of the person who decides.
+
+        """
+        request = approval_pb2.ApproveRequest(approval_id=approval, digest=digest, bypass=duration_of(bypass))
+        answer = await self._ask(
+            lambda channel: approval_pb2_grpc.ApprovalServiceStub(channel).Approve, request, identity_token
+        )
+        return approval_of(answer.approval)
+
+    async def deny(self, approval: str, *, reason: str, identity_token: str = "") -> Approval:
+        """Say no; one no decides. It also takes back a yes that was not used, and ends its bypass."""
+        request = approval_pb2.DenyRequest(approval_id=approval, reason=reason)
+        answer = await self._ask(
+            lambda channel: approval_pb2_grpc.ApprovalServiceStub(channel).Deny, request, identity_token
+        )
+        return approval_of(answer.approval)
+
+    async def follow_approvals(self, *, identity_token: str = "") -> AsyncIterator[Approval]:
+        """Yield the approvals that are open, then each as it changes, without details; over every interruption."""
+        cursor = ""
+        while True:
+            try:
+                async for message in self._watch(cursor, identity_token):
+                    cursor = message.cursor
+                    for each in message.approvals:
+                        yield approval_of(each)
+            except (Unreachable, Unavailable):
+                pass
+            await asyncio.sleep(_PAUSE)
+
+    async def _watch(self, cursor: str, identity_token: str) -> AsyncIterator[approval_pb2.WatchApprovalsResponse]:
+        line = self._generations.line(self._generations.current(), self._broker)
+        stub = approval_pb2_grpc.ApprovalServiceStub(line.channel)
+        call = stub.WatchApprovals(
+            approval_pb2.WatchApprovalsRequest(cursor=cursor), metadata=authorization(identity_token)
+        )
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, connection=line.tunnel.last_error) from error
+        finally:
+            call.cancel()
