@@ -111,5 +111,6 @@ def test_the_page_can_be_followed(reader: Reader) -> None:
         for process in reversed(running):
             process.send_signal(signal.SIGTERM if process is running[0] else signal.SIGINT)
             process.communicate(timeout=30)
-    assert seen == ["platform", "serve", "platform", "agent", "operator", "operator", "duty", "agent", "duty", "service"]
+    readers = "platform serve platform agent operator operator duty agent duty service"
+    assert seen == readers.split()
     assert (reader.callers.house.folder / "token").stat().st_mode & 0o777 == 0o600
