@@ -1,20 +1,14 @@
 """Approving: what people who approve see and say, through a session of their own or of the tool that they use."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from datetime import timedelta
-from typing import Final
-
-import grpc
 
 from broker.client.approval import Approval
 from broker.client.approval_decode import STATES, approval_of
 from broker.client.decode import duration_of
-from broker.client.errors import Unavailable, Unreachable, from_rpc
 from broker.client.verbs import Verbs, authorization
 from broker.v1 import approval_pb2, approval_pb2_grpc
-
-_PAUSE: Final = 1.0
 
 
 class Approving(Verbs):
@@ -23,6 +17,8 @@ class Approving(Verbs):
     Every method takes the identity token of the person who decides: an ID token of an issuer that the broker knows.
     Without one it is the operator whose SVID the session has.
     """
+
+    _watch_approvals: Callable[..., AsyncGenerator[approval_pb2.WatchApprovalsResponse, None]]
 
     async def approvals(self, *, states: Iterable[str] = (), identity_token: str = "") -> list[Approval]:
         """Return the approvals that concern whoever asks, the oldest first, all pages.
@@ -84,28 +80,13 @@ class Approving(Verbs):
         return approval_of(answer.approval)
 
     async def follow_approvals(self, *, identity_token: str = "") -> AsyncIterator[Approval]:
-        """Yield the approvals that are open, then each as it changes, without details; over every interruption."""
-        cursor = ""
-        while True:
-            try:
-                async for message in self._watch(cursor, identity_token):
-                    cursor = message.cursor
-                    for each in message.approvals:
-                        yield approval_of(each)
-            except (Unreachable, Unavailable):
-                pass
-            await asyncio.sleep(_PAUSE)
-
-    async def _watch(self, cursor: str, identity_token: str) -> AsyncIterator[approval_pb2.WatchApprovalsResponse]:
-        line = self._generations.line(self._generations.current(), self._broker)
-        stub = approval_pb2_grpc.ApprovalServiceStub(line.channel)
-        call = stub.WatchApprovals(
-            approval_pb2.WatchApprovalsRequest(cursor=cursor), metadata=authorization(identity_token)
-        )
-        try:
-            async for message in call:
-                yield message
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, connection=line.tunnel.last_error) from error
-        finally:
-            call.cancel()
+        """Yield the approvals that are pending, then each as it changes, without details; over every interruption."""
+        listed = False
+        async with aclosing(self._watch_approvals(metadata=authorization(identity_token))) as messages:
+            async for message in messages:
+                if not listed:  # from the first message on nothing is missed; what waits already is listed
+                    listed = True
+                    for each in await self.approvals(identity_token=identity_token):
+                        yield each
+                for changed in message.approvals:
+                    yield approval_of(changed)

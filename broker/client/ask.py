@@ -27,6 +27,7 @@ class Ask:
         risk: the same.
         cache: the credential may serve the same intent again. For reads only: nothing in the broker's answer tells a
             read from a write, so the one who asks has to. One that is good once is not held whatever this says.
+        wait: how long to wait for people, when they have to approve it first; None: not at all.
 
     """
 
@@ -40,6 +41,7 @@ class Ask:
     sensitivity: Level | None = None
     risk: Level | None = None
     cache: bool = False
+    wait: timedelta | None = None
 
     def intent(self, audience: str) -> Intent:
         """Return the intent of doing this at a service.

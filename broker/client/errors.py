@@ -3,12 +3,15 @@
 BrokerError
 ├── RefusedError       the broker said no: .reason, .sentence, .next_step, .decision_id, .policy_ids
 │   ├── Unauthenticated, InvalidRequest, Denied, Unmet, Unknown, Conflict, OutOfRange, Exhausted, Unavailable
+│   ├── StepUpRequired of Unmet: a person has to approve it first: .approval_id, .waits_for, .until
 │   └── TokenRefused   a service said no to a credential
 ├── Undeclared         a call over a channel that was not told what the call is about to do
 └── Unreachable        no answer: .__cause__ says why, as far as the connection knows
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
@@ -89,6 +92,21 @@ class Unmet(RefusedError):
     """Allowed only after something else happens."""
 
 
+class StepUpRequired(Unmet):
+    """A person has to approve it first, or has not decided yet. The sentence may be shown; waiting is for the caller.
+
+    Attributes:
+        approval_id: what to wait for, and to ask again with; empty when nobody can approve it.
+        waits_for: who has to answer: "user", "authentication", "group:" and its name.
+        until: until when they can, UTC; None when nobody can.
+
+    """
+
+    approval_id: str = ""
+    waits_for: tuple[str, ...] = ()
+    until: datetime | None = None
+
+
 class Unknown(RefusedError):
     """Names something that does not exist."""
 
@@ -127,6 +145,7 @@ CLASSES: Final[Mapping[Category, type[RefusedError]]] = MappingProxyType(
         Category.TOKEN: TokenRefused,
     }
 )
+_HELD: Final = frozenset({Reason.STEP_UP_REQUIRED, Reason.APPROVAL_PENDING})
 # For a reason that is younger than this SDK.
 _BY_CODE: Final[Mapping[int, type[RefusedError]]] = MappingProxyType(
     {
@@ -173,8 +192,9 @@ def from_status(status: Status) -> RefusedError | None:
         return None
     reason = Reason.__members__.get(info.reason)
     kind = CLASSES[reason.category] if reason else _BY_CODE.get(status.code, RefusedError)
+    kind = StepUpRequired if reason in _HELD else kind
     policy_ids = info.metadata.get("policy_ids", "")
-    return kind(
+    error = kind(
         reason=reason or info.reason,
         message=status.message,
         sentence=localized.message,
@@ -184,6 +204,16 @@ def from_status(status: Status) -> RefusedError | None:
         policy_ids=tuple(policy_ids.split(",")) if policy_ids else (),
         request=info.metadata.get("request", ""),
     )
+    if isinstance(error, StepUpRequired):
+        _tell_where_to_wait(error, info.metadata)
+    return error
+
+
+def _tell_where_to_wait(error: StepUpRequired, metadata: Mapping[str, str]) -> None:
+    error.approval_id = metadata.get("approval_id", "")
+    error.waits_for = tuple(filter(None, metadata.get("approval_kinds", "").split(",")))
+    with suppress(ValueError):  # a form of a later release
+        error.until = datetime.fromisoformat(metadata["approval_until"]) if "approval_until" in metadata else None
 
 
 def from_rpc(error: grpc.aio.AioRpcError, *, connection: Exception | None) -> BrokerError:

@@ -65,6 +65,7 @@ class Session(Tasks):
         streams = Streams(line=lambda: self._generations.line(self._generations.current(), broker), silence=deadline)
         self.subscribe_audit = streams.audit
         self.subscribe_revocations = streams.revocations
+        self._watch_approvals = streams.approvals
         self._cache = ReadCache(clock=clock, follow=streams.revocations)
         self.services = Services(
             obtain=self._obtain, forget=self._cache.forget, generations=self._generations, deadline=deadline
@@ -91,6 +92,7 @@ class Session(Tasks):
         sensitivity: Level | None = None,
         risk: Level | None = None,
         cache: bool = False,
+        wait: timedelta | None = None,
     ) -> Credential:
         """Declare an intent and get the credential for it.
 
@@ -106,6 +108,11 @@ class Session(Tasks):
             sensitivity: raises the level that the broker knows.
             risk: the same.
             cache: a credential that this session holds for the same intent will do. For reads only; see Ask.
+            wait: when people have to approve it first, wait for them so long, and ask again with what they approved.
+                None raises StepUpRequired at once.
+
+        Raises:
+            StepUpRequired: nobody has approved it, in time; `approval_id` says what to wait for.
 
         """
         ask = Ask(
@@ -119,27 +126,51 @@ class Session(Tasks):
             sensitivity=sensitivity,
             risk=risk,
             cache=cache,
+            wait=wait,
         )
         return await self._obtain(ask, audience)
 
     async def exchange_intent(
-        self, intent: Intent, *, lifetime: timedelta | None = None, cache: bool = False
+        self,
+        intent: Intent,
+        *,
+        lifetime: timedelta | None = None,
+        cache: bool = False,
+        approval: str = "",
+        wait: timedelta | None = None,
     ) -> Credential:
-        """Get the credential for an intent; several at once go to the broker together."""
-        generation = self._generations.current()
-        thumbprint = generation.identity.thumbprint
+        """Get the credential for an intent; several at once go to the broker together.
 
-        async def ask() -> Credential:
-            # With an id of its own a request can be asked again when the reply is lost: it gives the same credential.
-            request = exchange_pb2.ExchangeRequest(
-                intent=intent_message(intent), lifetime=duration_of(lifetime), request_id=self._new_id("req")
-            )
-            return credential_of(await generation.exchanges.ask(request), intent, thumbprint)
+        Args:
+            intent: what is about to be done.
+            lifetime: as `exchange`.
+            cache: as `exchange`.
+            approval: the id of the approval that it is asked with.
+            wait: as `exchange`.
 
-        return await (self._cache.obtain(intent, lifetime, thumbprint, ask) if cache else ask())
+        """
+
+        async def asking(approved: str) -> Credential:
+            # Each time anew: while people decide, the SVID may be renewed.
+            generation = self._generations.current()
+            thumbprint = generation.identity.thumbprint
+
+            async def ask() -> Credential:
+                # With an id of its own a request can be asked again when the reply is lost: the same credential comes.
+                request = exchange_pb2.ExchangeRequest(
+                    intent=intent_message(intent),
+                    lifetime=duration_of(lifetime),
+                    request_id=self._new_id("req"),
+                    approval_id=approved or approval,
+                )
+                return credential_of(await generation.exchanges.ask(request), intent, thumbprint)
+
+            return await (self._cache.obtain(intent, lifetime, thumbprint, ask) if cache else ask())
+
+        return await self._until_approved(asking, wait)
 
     async def _obtain(self, ask: Ask, audience: str) -> Credential:
-        return await self.exchange_intent(ask.intent(audience), lifetime=ask.lifetime, cache=ask.cache)
+        return await self.exchange_intent(ask.intent(audience), lifetime=ask.lifetime, cache=ask.cache, wait=ask.wait)
 
     def channel(
         self,

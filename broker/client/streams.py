@@ -1,4 +1,4 @@
-"""Streams: the audit log and revocations, going on where they were when a connection ends."""
+"""Streams: the audit log, revocations and approvals, going on where they were when a connection ends."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -11,14 +11,23 @@ import grpc
 from broker.client.errors import BrokerError, Exhausted, Unauthenticated, Unavailable, Unreachable, from_rpc
 from broker.client.line import Line
 from broker.errors import Reason
-from broker.v1 import audit_pb2, audit_pb2_grpc, revoke_pb2, revoke_pb2_grpc
+from broker.v1 import approval_pb2, approval_pb2_grpc, audit_pb2, audit_pb2_grpc, revoke_pb2, revoke_pb2_grpc
 
 _FIRST_BACKOFF: Final = 0.1
 _LONGEST_BACKOFF: Final = 5.0
 
 
-class Ranged(Protocol):
-    """A message of either stream: what it covers, and where to resume after it."""
+class Resumable(Protocol):
+    """A message of any stream: where to resume after it."""
+
+    @property
+    def cursor(self) -> str:
+        """Resumes after it."""
+        ...
+
+
+class Ranged(Resumable, Protocol):
+    """A message of a stream of the log: what it covers as well."""
 
     @property
     def from_position(self) -> int:
@@ -30,13 +39,9 @@ class Ranged(Protocol):
         """One past the last."""
         ...
 
-    @property
-    def cursor(self) -> str:
-        """Resumes after it."""
-        ...
-
 
 Page = TypeVar("Page", bound=Ranged)
+Message = TypeVar("Message", bound=Resumable)
 Request = TypeVar("Request")
 
 
@@ -46,7 +51,7 @@ class Gap(BrokerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streams:
-    """The two streams of a session.
+    """The streams of a session.
 
     Attributes:
         line: the way to the broker, in the generation that is current.
@@ -97,14 +102,35 @@ class Streams:
 
         return _follow(open_at, cursor=cursor, forever=True)
 
-    async def _read(self, line: Line, call: grpc.aio.UnaryStreamCall[Request, Page]) -> AsyncGenerator[Page, None]:
+    def approvals(
+        self, *, cursor: str = "", metadata: tuple[tuple[str, str], ...] = ()
+    ) -> AsyncGenerator[approval_pb2.WatchApprovalsResponse, None]:
+        """Follow the approvals that concern this caller as they change; without a cursor from now on.
+
+        Args:
+            cursor: of an earlier message, to go on after it.
+            metadata: says which person reads.
+
+        """
+
+        def open_at(resume: str) -> AsyncGenerator[approval_pb2.WatchApprovalsResponse, None]:
+            request = approval_pb2.WatchApprovalsRequest(cursor=resume)
+            line = self.line()
+            stub = approval_pb2_grpc.ApprovalServiceStub(line.channel)
+            return self._read(line, stub.WatchApprovals(request, metadata=metadata))
+
+        return _resuming(open_at, cursor=cursor, forever=True)
+
+    async def _read(
+        self, line: Line, call: grpc.aio.UnaryStreamCall[Request, Message]
+    ) -> AsyncGenerator[Message, None]:
         try:
             while True:
                 async with asyncio.timeout(self.silence):
                     message = await call.read()
                 if message is grpc.aio.EOF:
                     return
-                yield cast(Page, message)
+                yield cast(Message, message)
         except TimeoutError as silence:
             raise Unreachable("The broker has been silent for too long.") from silence
         except asyncio.CancelledError as cancelled:
@@ -133,14 +159,29 @@ async def _follow(
 
     """
     expected: int | None = None
+    async with aclosing(_resuming(open_at, cursor=cursor, forever=forever)) as messages:
+        async for message in messages:
+            if expected is not None and message.from_position != expected:
+                raise Gap(f"The stream goes on at {message.from_position} instead of {expected}.")
+            expected = message.to_position
+            yield message
+
+
+async def _resuming(
+    open_at: Callable[[str], AsyncGenerator[Message, None]], *, cursor: str, forever: bool
+) -> AsyncGenerator[Message, None]:
+    """Yield messages as they come, over every interruption that is none of the reader's.
+
+    Raises:
+        BrokerError: what the broker refuses for good.
+
+    """
     backoff = _FIRST_BACKOFF
     while True:
         try:
             async with aclosing(open_at(cursor)) as messages:
                 async for message in messages:
-                    if expected is not None and message.from_position != expected:
-                        raise Gap(f"The stream goes on at {message.from_position} instead of {expected}.")
-                    expected, cursor, backoff = message.to_position, message.cursor, _FIRST_BACKOFF
+                    cursor, backoff = message.cursor, _FIRST_BACKOFF
                     yield message
             if not forever:
                 return

@@ -108,6 +108,8 @@ class Session:
     approval = _waiting(asynchronous.Session.approval)
     approve = _waiting(asynchronous.Session.approve)
     deny = _waiting(asynchronous.Session.deny)
+    withdraw_approval = _waiting(asynchronous.Session.withdraw_approval)
+    decided = _waiting(asynchronous.Session.decided)
     key_set = _waiting(asynchronous.Session.key_set)
     list_keys = _waiting(asynchronous.Session.list_keys)
     rotate_keys = _waiting(asynchronous.Session.rotate_keys)

@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Final, TypeAlias
 
 from broker.boundary import Boundary, Extent, limits_from_json
-from broker.client.approving import Approving
 from broker.client.cache import ReadCache
 from broker.client.credential import Continued, Ending, Task
 from broker.client.decode import boundary_message, duration_of, plain_parameters, task_of
 from broker.client.errors import refused
+from broker.client.waiting import Waiting
 from broker.client.work import running
 from broker.errors import Refusal
 from broker.intent import Json, Resource
@@ -23,7 +23,7 @@ Touched: TypeAlias = str | tuple[str, str] | Resource
 """All resources of a type; one, by its type and id; or a declared set."""
 
 
-class Tasks(Approving):
+class Tasks(Waiting):
     """What a session does about tasks."""
 
     _cache: ReadCache

@@ -14,6 +14,7 @@ import inspect
 import logging
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast, get_type_hints, overload
 
@@ -56,6 +57,7 @@ class Tool:
         parameters: names of the arguments that are the call's parameters; all but the id when None.
         task: what the calls belong to; writes need one.
         cache: as Ask; for reads only.
+        wait: as Ask; the model is told nothing meanwhile. None: it is told to ask again once a person has approved.
 
     """
 
@@ -67,6 +69,7 @@ class Tool:
     parameters: Collection[str] | None = None
     task: Task | str = ""
     cache: bool = False
+    wait: timedelta | None = None
 
     @overload
     def __call__(
@@ -96,7 +99,7 @@ class Tool:
         async def call(*given: object, **named: object) -> object:
             try:
                 bound = _bound(signature, given, named)
-                credential = await session.exchange_intent(self._intent(bound), cache=self.cache)
+                credential = await session.exchange_intent(self._intent(bound), cache=self.cache, wait=self.wait)
                 return await function(credential, *bound.args, **bound.kwargs)
             except _PROBLEMS as problem:
                 return _told(function.__name__, problem)
@@ -112,7 +115,7 @@ class Tool:
         def call(*given: object, **named: object) -> object:
             try:
                 bound = _bound(signature, given, named)
-                credential = session.exchange_intent(self._intent(bound), cache=self.cache)
+                credential = session.exchange_intent(self._intent(bound), cache=self.cache, wait=self.wait)
                 return function(credential, *bound.args, **bound.kwargs)
             except _PROBLEMS as problem:
                 return _told(function.__name__, problem)
