@@ -12,7 +12,7 @@ from broker.client.approval import Answered, Approval, ApprovalDetails, Requirem
 from broker.client.decode import time_of
 from broker.client.errors import BrokerError
 from broker.errors import Refusal
-from broker.intent import Intent, Level, Resource, parse_parameters
+from broker.intent import Intent, Json, Level, Resource, canonical_json, digest, parse_parameters
 from broker.v1 import approval_pb2, types_pb2
 
 STATES: Final[Mapping[str, approval_pb2.ApprovalState.ValueType]] = {
@@ -62,6 +62,43 @@ def approval_of(message: approval_pb2.Approval) -> Approval:
     )
 
 
+def _digest(message: approval_pb2.Approval, intent: Intent) -> str:
+    """Return the digest of what is shown, whatever the broker says that it is."""
+    members: dict[str, Json] = {
+        "v": 1,
+        "approval": message.approval_id,
+        "intent": intent.digest(),
+        "agent": message.agent,
+        "task": intent.task,
+        "nonce": message.details.nonce,
+        "requirements": [_stated(each) for each in message.requirements],
+    }
+    return digest(canonical_json(members))
+
+
+def _stated(required: approval_pb2.ApprovalRequirement) -> dict[str, Json]:
+    """Return a requirement as policies write it; what is not said is left out."""
+    members: dict[str, Json] = {"kind": _KINDS.get(required.kind, "other")}
+    if required.kind == approval_pb2.STEP_UP_KIND_GROUP:
+        members |= {"group": required.group, "quorum": required.quorum}
+    if required.owners_excluded:
+        members["owners"] = "excluded"
+    durations = {
+        "pending_for": _lasting(required.pending_for, there=required.HasField("pending_for")),
+        "good_for": _lasting(required.good_for, there=required.HasField("good_for")),
+        "bypass": _lasting(required.bypass, there=required.HasField("bypass")),
+        "max_age": _lasting(required.max_age, there=required.HasField("max_age")),
+    }
+    return members | {name: _iso(value) for name, value in durations.items() if value is not None}
+
+
+def _iso(duration: timedelta) -> str:
+    """Return ISO 8601 in hours, minutes and seconds."""
+    seconds = duration // timedelta(seconds=1)
+    parts = ((seconds // 3600, "H"), (seconds // 60 % 60, "M"), (seconds % 60, "S"))
+    return "PT" + "".join(f"{count}{unit}" for count, unit in parts if count)
+
+
 def _requirement(message: approval_pb2.ApprovalRequirement) -> Requirement:
     return Requirement(
         kind=_KINDS.get(message.kind, "other"),
@@ -80,8 +117,8 @@ def _details(message: approval_pb2.Approval) -> ApprovalDetails:
     details = message.details
     agent, task = details.agent, details.task
     intent = _intent(details.intent)
-    if intent.digest() != message.intent_digest or intent.task != message.task_id:
-        raise BrokerError("The broker shows another intent than the one that is to be approved; nothing was approved.")
+    if details.digest != _digest(message, intent) or intent.digest() != message.intent_digest:
+        raise BrokerError("The broker shows something else than what would be approved; nothing was approved.")
     try:
         granted = json.loads(details.authorization_details)
     except ValueError as problem:

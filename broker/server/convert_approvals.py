@@ -79,6 +79,7 @@ def _requirement(progress: Progress) -> approval_pb2.ApprovalRequirement:
         max_age=_duration(required.max_age),
         good_for=_duration(required.good_for),
         bypass=_duration(required.bypass),
+        pending_for=_duration(required.pending_for),
     )
 
 

@@ -105,6 +105,7 @@ class ApprovalRequirement(_message.Message):
     MAX_AGE_FIELD_NUMBER: _builtins.int
     GOOD_FOR_FIELD_NUMBER: _builtins.int
     BYPASS_FIELD_NUMBER: _builtins.int
+    PENDING_FOR_FIELD_NUMBER: _builtins.int
     kind: Global___StepUpKind.ValueType
     """Who."""
     group: _builtins.str
@@ -131,6 +132,10 @@ class ApprovalRequirement(_message.Message):
     def bypass(self) -> _duration_pb2.Duration:
         """The longest bypass that may be given with it; absent: none."""
 
+    @_builtins.property
+    def pending_for(self) -> _duration_pb2.Duration:
+        """How long a request may wait for an answer."""
+
     def __init__(
         self,
         *,
@@ -143,10 +148,11 @@ class ApprovalRequirement(_message.Message):
         max_age: _duration_pb2.Duration | None = ...,
         good_for: _duration_pb2.Duration | None = ...,
         bypass: _duration_pb2.Duration | None = ...,
+        pending_for: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bypass", b"bypass", "good_for", b"good_for", "max_age", b"max_age"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bypass", b"bypass", "good_for", b"good_for", "max_age", b"max_age", "pending_for", b"pending_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "bypass", b"bypass", "escalated_to", b"escalated_to", "good_for", b"good_for", "group", b"group", "kind", b"kind", "max_age", b"max_age", "owners_excluded", b"owners_excluded", "quorum", b"quorum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "bypass", b"bypass", "escalated_to", b"escalated_to", "good_for", b"good_for", "group", b"group", "kind", b"kind", "max_age", b"max_age", "owners_excluded", b"owners_excluded", "pending_for", b"pending_for", "quorum", b"quorum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,7 +262,10 @@ class ApprovalDetails(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     ANSWERS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
-    """What Approve has to name: SHA-256 over the approval's id, the intent's digest, agent, task, nonce and requirements."""
+    """What Approve has to name: SHA-256 over the approval's id, the intent's digest, agent, task, nonce and requirements,
+    as docs/approvals.md has it. Compute it from what is shown, or a broker's door could show one thing and have another
+    approved.
+    """
     nonce: _builtins.str
     """Drawn when it was asked for."""
     authorization_details: _builtins.str
