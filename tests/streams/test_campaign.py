@@ -12,7 +12,7 @@ import pytest
 
 from tests.streams.campaign import COMPILED, OF_THE_SDK, campaign, told
 
-SECONDS = float(os.environ.get("STREAMS_SECONDS", "20"))
+SECONDS = float(os.environ.get("STREAMS_SECONDS", "12"))
 SEED = int(os.environ.get("STREAMS_SEED", "0")) or secrets.randbelow(1_000_000)
 
 
