@@ -1,5 +1,6 @@
 """`broker policy`: look at a policy bundle before it decides anything."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -84,7 +85,8 @@ def _show_results(results: tuple[CaseResult, ...]) -> None:
     for result in results:
         question = result.case.question
         action = question.intent.action if hasattr(question, "intent") else question.action
-        answer = str(result.given) if result.passed else f"{result.given}\nexpected {result.case.expected}"
+        lines = [str(replace(result.given, limits=None)), *(f"within {limit}" for limit in result.given.limits or ())]
+        answer = "\n".join(lines if result.passed else [*lines, f"expected {result.case.expected}"])
         table.add_row(
             Text("ok", "green") if result.passed else Text("WRONG", "bold red"),
             Text(result.case.name),

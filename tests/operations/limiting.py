@@ -12,7 +12,7 @@ from broker.store.interface import Committed, Effects, GiveBack, Item
 from tests.operations.world import SUPPORT, World
 from tests.polling import eventually
 from tests.unit.policy.bundles import added, without_cases
-from tests.unit.policy.test_limit import limited
+from tests.unit.policy.test_limit import PLAIN, limited
 
 DUTIES = """
 [[separate_duties]]
@@ -30,7 +30,7 @@ then = "refuse"
 
 def bundle(*limits: dict[str, Json], entries: str = "") -> dict[str, bytes]:
     """Return the example with limits on refunds, and with entries."""
-    return without_cases(added("entities.toml", entries, limited(*limits) if limits else added("README.md", "")))
+    return without_cases(added("entities.toml", entries, limited(*limits) if limits else PLAIN))
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:

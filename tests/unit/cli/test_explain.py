@@ -58,7 +58,24 @@ def test_a_permit_for_programs() -> None:
         "use": "once",
         "max_lifetime_seconds": 120,
         "scope": {"amount": [990], "currency": ["EUR"]},
+        "limits": [
+            {"limit": "support-may-refund: 20 grants per task", "adds": 1},
+            {"limit": "support-may-refund: amount of 100000 per conversation", "adds": 990},
+        ],
     }
+    assert found["history"] == ["separate duties payout-or-refund: not in one task with customer.payout_change"]
+
+
+def test_what_was_granted_before_decides_what_may_follow() -> None:
+    status, found = answer(*REFUND, *amount(990), "--after", "customer.payout_change")
+    assert (status, found["decision"]["reason"]) == (1, "DUTY_SEPARATED")
+    assert found["facts"][0]["what"] == "what was granted before"
+    assert answer(*REFUND, *amount(990), "--after", "customer.read")[0] == 0
+
+
+def test_what_was_granted_before_is_an_action_of_a_task() -> None:
+    assert run(*REFUND, *amount(990), "--after", "order.fly").exit_code == 2
+    assert run(*[each for each in REFUND if each != "--task"], *amount(990), "--after", "order.read").exit_code == 2
 
 
 def test_a_refusal_for_programs() -> None:
@@ -67,7 +84,7 @@ def test_a_refusal_for_programs() -> None:
     change = {"place": "parameters.amount", "before": 9900, "after": 5000}
     assert found["ways"] == [{"answer": "permit", "policies": ["support-may-refund"], "changes": [change]}]
     assert found["policies"][0]["decided"]
-    assert found["policies"][0]["line"] == 17
+    assert found["policies"][0]["line"] == 19
 
 
 def test_a_set_a_task_and_levels() -> None:

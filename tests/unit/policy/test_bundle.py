@@ -233,7 +233,7 @@ ROWS = {
     # golden.toml
     "no case": (lambda: {**EXAMPLE, GOLDEN: b"# later"}, GOLDEN, "holds no case"),
     "no deny": (lambda: {**EXAMPLE, GOLDEN: without_cases(EXAMPLE)[GOLDEN].split(b'[[case]]\nname = "nobody"')[0]}, GOLDEN, 'no case expects "deny"'),
-    "case fails": (edit(GOLDEN, "amount = 5001", "amount = 4999"), GOLDEN + ":70", "gets permit"),
+    "case fails": (edit(GOLDEN, "amount = 5001", "amount = 4999"), GOLDEN + ":71", "gets permit"),
     "case by other policies": (
         edit(GOLDEN, 'policies = ["support-may-refund"]', 'policies = ["support-may-cancel-an-order"]'),
         GOLDEN,

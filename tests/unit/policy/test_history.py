@@ -16,7 +16,7 @@ from broker.policy.golden import run_cases
 from broker.policy.history import History, Within
 from broker.policy.paths import paths
 from tests.unit.policy.bundles import SUPPORT, TASK, added, compiled, question, refund, without_cases
-from tests.unit.policy.test_limit import limited
+from tests.unit.policy.test_limit import PLAIN, limited
 
 DUTIES = """
 [[separate_duties]]
@@ -35,7 +35,7 @@ HELD = SEQUENCE.format(within="conversation", then="step_up") + 'step_up = { kin
 
 
 def with_entries(*entries: str) -> dict[str, bytes]:
-    return without_cases(added("entities.toml", "".join(entries)))
+    return without_cases(added("entities.toml", "".join(entries), PLAIN))
 
 
 def asked(action: str, after: Iterable[str], *entries: str) -> Any:
@@ -120,7 +120,7 @@ def test_an_action_that_is_watched_needs_a_task(entry: str) -> None:
     assert isinstance(outside, Deny)
     assert outside.reason is Reason.TASK_REQUIRED
     assert isinstance(inside, Permit)
-    assert isinstance(decide(compiled(without_cases({**added("entities.toml", "")})), question()), Permit)
+    assert isinstance(decide(compiled(without_cases({**PLAIN})), question()), Permit)
 
 
 @given(st.lists(st.sampled_from(["order.read", "order.cancel", "order.refund", "customer.read"]), max_size=12))

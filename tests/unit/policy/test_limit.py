@@ -1,6 +1,7 @@
 """Limits in policy: how they are read, what a grant adds up under them, and what does not load."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from broker.policy.bundle import BundleProblem
 from broker.policy.decide import decide
 from broker.policy.decision import Deny, Permit, Question
 from broker.policy.limit import MAX_LIMITS, Limit, Per, limits_from
-from tests.unit.policy.bundles import TASK, added, compiled, question, refund, replaced, without_cases
+from tests.unit.policy.bundles import EXAMPLE, TASK, added, compiled, question, refund, replaced, without_cases
 
 REFUND = '@id("support-may-refund")'
 
@@ -22,10 +23,18 @@ def written(*limits: dict[str, Json]) -> str:
     return f'@limit("{text}")'
 
 
+# The example without limits and duties of its own.
+PLAIN = {
+    **EXAMPLE,
+    "writes.cedar": re.sub(rb"@limit\(.*\)\n", b"", EXAMPLE["writes.cedar"]),
+    "entities.toml": re.sub(rb"\n\[\[separate_duties\]\]\n(.+\n)+", b"\n", EXAMPLE["entities.toml"]),
+}
+
+
 def limited(*limits: dict[str, Json], policy: str = REFUND) -> dict[str, bytes]:
-    """Return the example with limits on one of its policies."""
-    file = "writes.cedar" if policy == REFUND else "reads.cedar"
-    return replaced(file, policy, f"{policy}\n{written(*limits)}")
+    """Return the example with these limits, on one of its policies, and no others."""
+    file = next(name for name, content in PLAIN.items() if policy.encode() in content)
+    return without_cases(replaced(file, policy, f"{policy}\n{written(*limits)}", PLAIN))
 
 
 def decided(files: dict[str, bytes], asked: Question) -> Any:
@@ -76,7 +85,7 @@ def test_a_bundle_with_a_limit_that_cannot_be_read_does_not_load() -> None:
     with pytest.raises(BundleProblem, match=r"writes.cedar:\d+: policy support-may-refund: @limit: .*per"):
         compiled(limited({"per": "hour", "max": 1}))
     with pytest.raises(BundleProblem, match=r"@limit: .*integers"):
-        compiled(replaced("writes.cedar", REFUND, f'{REFUND}\n@limit("[1.5]")'))
+        compiled(replaced("writes.cedar", REFUND, f'{REFUND}\n@limit("[1.5]")', PLAIN))
 
 
 @pytest.mark.parametrize("parameter", ["currency", "sum", "Amount"])
@@ -116,13 +125,13 @@ permit (principal == Agent::"spiffe://example.org/agent/support-assistant", acti
 
 
 def test_a_bundle_without_limits_charges_nothing() -> None:
-    decision = decide(compiled(), refund(250))
+    decision = decide(compiled(without_cases(PLAIN)), refund(250))
     assert isinstance(decision, Permit)
     assert decision.terms.charges == ()
 
 
 # The schema wants an amount there; a bundle whose schema does not must not let what is missing count for nothing.
-OPTIONAL = replaced("schema.cedarschema", "amount: Long", "amount?: Long")
+OPTIONAL = replaced("schema.cedarschema", "amount: Long", "amount?: Long", PLAIN)
 
 
 @pytest.mark.parametrize("amount", [None, -1, -(2**53) + 1])

@@ -55,7 +55,7 @@ BAD: dict[str, tuple[Callable[[], Files], str, str]] = {
         "support does not refund beyond the limit",
     ),
     "bad syntax": (lambda: added("reads.cedar", "permit (principal action);"), "reads.cedar:", "correct the policy"),
-    "failing golden case": (lambda: replaced("writes.cedar", "> 5000", "> 6000"), "golden.toml:70", "gets deny SCOPE_EMPTY"),
+    "failing golden case": (lambda: replaced("writes.cedar", "> 5000", "> 6000"), "golden.toml:71", "gets deny SCOPE_EMPTY"),
     "duplicate id": (lambda: added("reads.cedar", PERMIT.format("support-may-refund")), "writes.cedar:", "give each its own"),
     "unknown annotation": (lambda: added("reads.cedar", "@once " + PERMIT.format("x")), "reads.cedar:", "@once"),
     "missing class": (
