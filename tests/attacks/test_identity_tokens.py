@@ -240,6 +240,30 @@ async def test_a_person_of_another_tenant_or_group_approves_nothing(desk: Desk, 
     assert (await desk.ask("Approve", message, desk.token("ben"))).code is grpc.StatusCode.OK
 
 
+async def test_one_person_with_two_identities_counts_once(desk: Desk) -> None:
+    def two(texts: dict[str, str]) -> dict[str, str]:
+        once = r"\"group\": \"refund-approvers\""
+        return {"writes.cedar": texts["writes.cedar"].replace(once, once + r", \"quorum\": 2")}
+
+    before = (desk.house.settings.policy.dir / "writes.cedar").read_text()
+    await desk.house.policy(two)
+    approval = await desk.held()
+    stub, states = desk.stub(), approval_pb2.ApprovalState
+    digest = await desk.digest(approval)
+
+    async def says_yes(subject: str) -> str:
+        answer = await stub.Approve(
+            approval_pb2.ApproveRequest(approval_id=approval, digest=digest),
+            metadata=(("authorization", f"Bearer {desk.token(subject)}"),),
+            timeout=PATIENCE,
+        )
+        return states.Name(answer.approval.state)
+
+    assert [await says_yes(subject) for subject in ("ana", "ana-again", "ana")] == ["APPROVAL_STATE_PENDING"] * 3
+    assert await says_yes("ben") == "APPROVAL_STATE_APPROVED"
+    await desk.house.policy(lambda _: {"writes.cedar": before})
+
+
 async def test_elsewhere_a_token_is_not_looked_at(desk: Desk) -> None:
     """It neither helps nor harms, whatever it is: nobody but an approver is told by it."""
     content = request(purpose=TASK_PURPOSE).SerializeToString()
