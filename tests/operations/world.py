@@ -62,6 +62,7 @@ SECURITY = "spiffe://example.org/operator/security"
 DUTY = "spiffe://example.org/operator/duty"
 LEAD = "spiffe://example.org/operator/refunds-lead"
 DEPUTY = "spiffe://example.org/operator/refunds-deputy"
+CHAT = "spiffe://example.org/service/chat"
 RETAIL_DESK = "spiffe://example.org/operator/retail-desk"
 
 
