@@ -136,6 +136,9 @@ def _show_decision(console: Console, explanation: Explanation) -> None:
             console.print(Text.assemble(("refused ", "bold red"), (decision.reason.name, "bold"), detail))
             table.add_row("what to do", Text(decision.reason.meaning.next_step))
             table.add_row("for the user", Text(decision.sentence))
+    if isinstance(decision, Hold):
+        for required in decision.requirements:
+            table.add_row("has to approve", Text(required.told()))
     if not isinstance(decision, Deny):
         _add_terms(table, decision.terms, explanation)
     console.print(table)
@@ -247,6 +250,7 @@ def _decision_json(decision: Decision) -> dict[str, object]:
         "max_lifetime_seconds": int(terms.max_lifetime.total_seconds()),
         "scope": {name: limit.to_json() for name, limit in terms.scope.constraints.items()},
         "limits": [{"limit": str(charge.limit), "adds": charge.amount} for charge in terms.charges],
+        "step_up": [each.to_json() for each in decision.requirements] if isinstance(decision, Hold) else [],
     }
 
 

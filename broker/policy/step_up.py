@@ -73,6 +73,18 @@ class StepUp:
             and (other.max_age is None or (self.max_age is not None and self.max_age <= other.max_age))
         )
 
+    def told(self) -> str:
+        """Return it as people read it."""
+        match self.kind:
+            case StepUpKind.USER:
+                who = "the person that the task is for"
+            case StepUpKind.AUTHENTICATION:
+                who = f"the person that the task is for, signed in within {self.max_age}"
+            case StepUpKind.GROUP:
+                count = "one" if self.quorum == 1 else str(self.quorum)
+                who = f"{count} of group {self.group}{', not the owners' if self.owners_excluded else ''}"
+        return f"{who}; within {self.pending_for}, then good for {self.good_for}"
+
     def to_json(self) -> dict[str, Json]:
         """Return it as it is written; what is not said is left out."""
         durations = {

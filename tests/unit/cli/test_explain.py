@@ -62,6 +62,7 @@ def test_a_permit_for_programs() -> None:
             {"limit": "support-may-refund: 20 grants per task", "adds": 1},
             {"limit": "support-may-refund: amount of 100000 per conversation", "adds": 990},
         ],
+        "step_up": [],
     }
     assert found["history"] == ["separate duties payout-or-refund: not in one task with customer.payout_change"]
 
@@ -101,6 +102,10 @@ def test_held() -> None:
     result = run(*asked, "--parameters", '{"account": "x"}')
     assert result.exit_code == 1
     assert "held: a person has to approve it first" in result.output
+    assert "one of group refund-approvers, not the owners; within 0:15:00, then good for 0:05:00" in result.output
+    status, found = answer(*asked, "--parameters", '{"account": "x"}')
+    assert (status, found["decision"]["answer"]) == (1, "hold")
+    assert [each["group"] for each in found["decision"]["step_up"]] == ["refund-approvers"]
 
 
 WRONG_USAGE = {

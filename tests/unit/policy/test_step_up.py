@@ -55,6 +55,12 @@ def test_what_states_no_requirement_is_refused_by_name(members: Mapping[str, obj
         step_up_from_json(members)
 
 
+def test_it_is_told_in_words() -> None:
+    assert GROUP.told() == "2 of group desk, not the owners; within 1:00:05, then good for 0:02:00"
+    assert FRESH.told().startswith("the person that the task is for, signed in within 0:01:00; ")
+    assert StepUp(kind=StepUpKind.USER).told().startswith("the person that the task is for; within 0:15:00")
+
+
 COVERED = {
     "itself": (GROUP, GROUP, True),
     "a smaller quorum": (GROUP, replace(GROUP, quorum=1), True),
