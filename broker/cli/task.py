@@ -191,6 +191,30 @@ def narrow(  # noqa: PLR0913  # one parameter an option
     _show_going(run(address, broker_id, socket, spiffe_id, work), as_json=as_json)
 
 
+@task.command
+@options
+@click.option("--reason", required=True, help="Why, for the audit log.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.argument("name", metavar="TASK")
+def resume(  # noqa: PLR0913  # one parameter an option
+    *,
+    address: str,
+    broker_id: str,
+    socket: str | None,
+    spiffe_id: str | None,
+    reason: str,
+    name: str,
+    as_json: bool,
+) -> None:
+    """Let a task go on that drifted and was suspended, as an operator. What ended with that stays ended."""
+
+    async def work(session: Session) -> Ending:
+        return await session.resume_task(name, reason=reason)
+
+    resumed = run(address, broker_id, socket, spiffe_id, work)
+    show({"resumed": name, "position": resumed.position}, as_json=as_json)
+
+
 def _show_ending(name: str, ended: Ending, *, as_json: bool) -> None:
     show({"task": name, "ended credentials": ended.revoked, "position": ended.position}, as_json=as_json)
 
@@ -208,5 +232,6 @@ def _typed(task: Task) -> dict[str, object]:
         "type": task.type,
         "heartbeat": f"{task.heartbeat.total_seconds():g} s" if task.heartbeat else "",
         "boundary": json.dumps(boundary, ensure_ascii=True) if boundary else "",
+        "suspended since": task.suspended_at.isoformat() if task.suspended_at else "",
     }
     return {name: value for name, value in shown.items() if value}

@@ -44,6 +44,7 @@ from broker.client.errors import (
 from broker.client.session import Session, connect
 from broker.client.streams import Gap
 from broker.client.subscriber import Fork, Received, Subscriber, follow_audit, follow_revocations
+from broker.client.trail import Trail, led_by, trail_of
 from broker.credential.revocation import RuleKind
 from broker.intent import Level, Resource
 
@@ -82,6 +83,7 @@ __all__ = [
     "Subscriber",
     "Task",
     "TokenRefused",
+    "Trail",
     "Unauthenticated",
     "Unavailable",
     "Undeclared",
@@ -91,4 +93,6 @@ __all__ = [
     "connect",
     "follow_audit",
     "follow_revocations",
+    "led_by",
+    "trail_of",
 ]

@@ -9,6 +9,7 @@ from broker.client.decode import plain_parameters
 from broker.client.errors import refused
 from broker.errors import Refusal
 from broker.intent import Intent, Json, Level, Resource
+from broker.trail import NO_TRAIL, Trail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class Ask:
         cache: the credential may serve the same intent again. For reads only: nothing in the broker's answer tells a
             read from a write, so the one who asks has to. One that is good once is not held whatever this says.
         wait: how long to wait for people, when they have to approve it first; None: not at all.
+        trail: what led to it, for the audit log; no part of the intent. A credential that is held already was given
+            for what led to it then.
 
     """
 
@@ -42,6 +45,7 @@ class Ask:
     risk: Level | None = None
     cache: bool = False
     wait: timedelta | None = None
+    trail: Trail = NO_TRAIL
 
     def intent(self, audience: str) -> Intent:
         """Return the intent of doing this at a service.

@@ -61,6 +61,7 @@ class Task:
         boundary: what it may ever touch; a member that is None does not restrict.
         heartbeat: how often it must be heard of; None: never.
         agent: SPIFFE ID of the agent whose task it is.
+        suspended_at: since when nothing is given in it, until an operator lets it go on; None: it is not suspended.
 
     """
 
@@ -74,6 +75,7 @@ class Task:
     boundary: Boundary = field(default_factory=Boundary)
     heartbeat: timedelta | None = None
     agent: str = ""
+    suspended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from broker.credential.revocation import RuleKind
 from broker.credential.token import Token
 from broker.errors import Reason, Refusal
 from broker.intent import Intent, Json, Level, canonical_json, parse_parameters
-from broker.v1 import revoke_pb2, types_pb2
+from broker.trail import Trail
+from broker.v1 import exchange_pb2, revoke_pb2, types_pb2
 
 _LEVELS: Final[Mapping[Level | None, types_pb2.Level.ValueType]] = {
     None: types_pb2.LEVEL_UNSPECIFIED,
@@ -56,6 +57,18 @@ def intent_message(intent: Intent) -> types_pb2.Intent:
         on_behalf_of=intent.on_behalf_of,
         sensitivity=_LEVELS[intent.sensitivity],
         risk=_LEVELS[intent.risk],
+    )
+
+
+def trail_message(trail: Trail) -> exchange_pb2.Trail | None:
+    """Return the message of what led to an intent; None when nothing is said."""
+    if not trail.to_json():
+        return None
+    return exchange_pb2.Trail(
+        prompt_reference=trail.prompt_reference,
+        prompt_digest=trail.prompt_digest,
+        tool_call_reference=trail.tool_call_reference,
+        tool_call_digest=trail.tool_call_digest,
     )
 
 
@@ -106,6 +119,7 @@ def task_of(message: types_pb2.Task) -> Task:
         ),
         heartbeat=message.heartbeat.ToTimedelta() if message.HasField("heartbeat") else None,
         agent=message.agent,
+        suspended_at=time_of(message.suspended_at) if message.HasField("suspended_at") else None,
     )
 
 

@@ -16,7 +16,7 @@ from broker.client.cache import ReadCache
 from broker.client.calls import CredentialChannel, Declare, Way
 from broker.client.channel import Endpoint, Generations
 from broker.client.credential import Credential, Task
-from broker.client.decode import credential_of, duration_of, intent_message
+from broker.client.decode import credential_of, duration_of, intent_message, trail_message
 from broker.client.errors import refused
 from broker.client.services import Services
 from broker.client.streams import Streams
@@ -26,6 +26,7 @@ from broker.intent import Intent, Json, Level, Resource
 from broker.link.identity import IdentitySupply
 from broker.link.source import IdentitySource
 from broker.svid.spiffe_id import SpiffeId
+from broker.trail import NO_TRAIL, Trail
 from broker.v1 import exchange_pb2
 
 DEADLINE: Final = 10.0
@@ -93,6 +94,7 @@ class Session(Tasks):
         risk: Level | None = None,
         cache: bool = False,
         wait: timedelta | None = None,
+        trail: Trail = NO_TRAIL,
     ) -> Credential:
         """Declare an intent and get the credential for it.
 
@@ -110,6 +112,7 @@ class Session(Tasks):
             cache: a credential that this session holds for the same intent will do. For reads only; see Ask.
             wait: when people have to approve it first, wait for them so long, and ask again with what they approved.
                 None raises StepUpRequired at once.
+            trail: what led to this, for the audit log: make one with `trail_of`. No part of the intent.
 
         Raises:
             StepUpRequired: nobody has approved it, in time; `approval_id` says what to wait for.
@@ -127,6 +130,7 @@ class Session(Tasks):
             risk=risk,
             cache=cache,
             wait=wait,
+            trail=trail,
         )
         return await self._obtain(ask, audience)
 
@@ -138,6 +142,7 @@ class Session(Tasks):
         cache: bool = False,
         approval: str = "",
         wait: timedelta | None = None,
+        trail: Trail = NO_TRAIL,
     ) -> Credential:
         """Get the credential for an intent; several at once go to the broker together.
 
@@ -147,6 +152,7 @@ class Session(Tasks):
             cache: as `exchange`.
             approval: the id of the approval that it is asked with.
             wait: as `exchange`.
+            trail: as `exchange`.
 
         """
 
@@ -162,6 +168,7 @@ class Session(Tasks):
                     lifetime=duration_of(lifetime),
                     request_id=self._new_id("req"),
                     approval_id=approved or approval,
+                    trail=trail_message(trail),
                 )
                 return credential_of(await generation.exchanges.ask(request), intent, thumbprint)
 
@@ -170,7 +177,9 @@ class Session(Tasks):
         return await self._until_approved(asking, wait)
 
     async def _obtain(self, ask: Ask, audience: str) -> Credential:
-        return await self.exchange_intent(ask.intent(audience), lifetime=ask.lifetime, cache=ask.cache, wait=ask.wait)
+        return await self.exchange_intent(
+            ask.intent(audience), lifetime=ask.lifetime, cache=ask.cache, wait=ask.wait, trail=ask.trail
+        )
 
     def channel(
         self,

@@ -99,6 +99,7 @@ class Session:
     cancel_task = _waiting(asynchronous.Session.cancel_task)
     heartbeat_task = _waiting(asynchronous.Session.heartbeat_task)
     narrow_task = _waiting(asynchronous.Session.narrow_task)
+    resume_task = _waiting(asynchronous.Session.resume_task)
     revoke = _waiting(asynchronous.Session.revoke)
     lift = _waiting(asynchronous.Session.lift)
     impose_override = _waiting(asynchronous.Session.impose_override)

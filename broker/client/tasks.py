@@ -180,6 +180,12 @@ class Tasks(Waiting):
             answer.task.task_id, Continued(task=task_of(answer.task), revoked=answer.revoked_credentials)
         )
 
+    async def resume_task(self, task: Task | str, *, reason: str) -> Ending:
+        """Let a task go on that drifted and was suspended, as an operator; what ended with that stays ended."""
+        request = task_pb2.ResumeTaskRequest(task_id=_name(task), reason=reason)
+        answer = await self._ask(lambda channel: task_pb2_grpc.TaskServiceStub(channel).ResumeTask, request)
+        return Ending(position=answer.position)
+
     def _ending(self, task: Task | str) -> str:
         self._cache.forget_task(_name(task))
         return _name(task)

@@ -25,6 +25,7 @@ from broker.client.ask import Ask
 from broker.client.credential import Credential, Task
 from broker.client.errors import InvalidRequest, RefusedError, Unreachable, from_rpc, refused
 from broker.client.session import Session
+from broker.client.trail import of_call
 from broker.errors import Reason, Refusal
 from broker.intent import Intent
 from broker.link.identity import IdentityUnavailable
@@ -47,6 +48,9 @@ class Tool:
     The arguments that the function is given are those that the broker decided about, no others. An argument whose
     default is None and that is None is left out of the intent. A refusal, the broker's or the service's, is returned as
     text that a model can read and pass on; every other exception of the function stays one.
+
+    The audit log gets the tool's name and a digest of name and arguments with each exchange, and what `led_by` says of
+    the prompt; see broker.client.trail.
 
     Attributes:
         session: gives the credentials; an async function needs an async one, a plain function one without asyncio.
@@ -99,7 +103,12 @@ class Tool:
         async def call(*given: object, **named: object) -> object:
             try:
                 bound = _bound(signature, given, named)
-                credential = await session.exchange_intent(self._intent(bound), cache=self.cache, wait=self.wait)
+                credential = await session.exchange_intent(
+                    self._intent(bound),
+                    cache=self.cache,
+                    wait=self.wait,
+                    trail=of_call(function.__name__, bound.arguments),
+                )
                 return await function(credential, *bound.args, **bound.kwargs)
             except _PROBLEMS as problem:
                 return _told(function.__name__, problem)
@@ -115,7 +124,12 @@ class Tool:
         def call(*given: object, **named: object) -> object:
             try:
                 bound = _bound(signature, given, named)
-                credential = session.exchange_intent(self._intent(bound), cache=self.cache, wait=self.wait)
+                credential = session.exchange_intent(
+                    self._intent(bound),
+                    cache=self.cache,
+                    wait=self.wait,
+                    trail=of_call(function.__name__, bound.arguments),
+                )
                 return function(credential, *bound.args, **bound.kwargs)
             except _PROBLEMS as problem:
                 return _told(function.__name__, problem)

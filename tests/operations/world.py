@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from broker.app.issuer import open_issuer
 from broker.credential.revocation import Rule, RuleKind
@@ -41,8 +42,11 @@ from broker.operations.calls import (
     RevokeCall,
 )
 from broker.operations.key_calls import KeysChanged, ListedKey, RotateKeysCall
+from broker.operations.outcome_calls import ReportAnswer, ReportCall
 from broker.operations.override_calls import ImposeCall, LiftOverrideCall, Overridden
 from broker.operations.redeem_calls import RedeemCall, Redeemed
+from broker.operations.task_calls import ResumeTaskCall
+from broker.outcome import Report, ReportKind
 from broker.override import Override, Stop, StopKind
 from broker.settings import load
 from broker.svid.principal import Evidence, TrustBundles
@@ -89,6 +93,11 @@ class World:
             self._evidence[who] = self.domains[domain].svid("/" + path).evidence()
         return self._evidence[who]
 
+    def long_lived(self, who: str) -> None:
+        """Give this ID a leaf that is good nearly as long as its authority."""
+        domain, _, path = who.removeprefix("spiffe://").partition("/")
+        self._evidence[who] = self.domains[domain].svid("/" + path, ttl=timedelta(hours=23)).evidence()
+
     def renew(self, who: str) -> None:
         """Give this ID a new leaf, as SPIRE does when it rotates."""
         self._evidence.pop(who, None)
@@ -98,7 +107,8 @@ class World:
 
     def call(self, who: str = SUPPORT, **changes: Any) -> ExchangeCall:
         """Return an exchange that the example bundle permits, with changes to its intent or to the call."""
-        outer = {name: changes.pop(name) for name in ("lifetime", "request_id", "approval") if name in changes}
+        names = ("lifetime", "request_id", "approval", "trail")
+        outer = {name: changes.pop(name) for name in names if name in changes}
         if isinstance(changes.get("resource"), str):
             kind, _, identifier = changes["resource"].partition("/")
             changes["resource"] = Resource(type=kind, id=identifier)
@@ -130,6 +140,12 @@ class World:
 
     async def end(self, task: str, who: str = SUPPORT) -> Ended:
         return await self.issuer.end_task(EndTaskCall(context=self.context(who), task=task))
+
+    async def report(self, *reports: Report, who: str = ORDERS) -> tuple[ReportAnswer, ...]:
+        return (await self.issuer.report(ReportCall(context=self.context(who), reports=reports))).answers
+
+    async def resume(self, task: str, who: str = SECURITY) -> Ended:
+        return await self.issuer.resume_task(ResumeTaskCall(context=self.context(who), task=task, text="looked at it"))
 
     async def revoke(self, kind: str, name: str, who: str = SECURITY) -> Ended:
         rule = Rule(kind=RuleKind(kind), name=name)
@@ -220,6 +236,18 @@ class World:
             cursor = page.page.cursor
             if page.page.stop >= page.page.size:
                 return found
+
+
+def said(kind: str, credential: str = "", use: Report | None = None, **more: Any) -> Report:
+    """A report of a service, under an id of its own."""
+    values: dict[str, Any] = {
+        "id": f"{uuid4()}",
+        "kind": ReportKind(kind),
+        "at": datetime.now(UTC),
+        "credential": use.credential if use else credential,
+        "use": use.id if use else "",
+    }
+    return Report(**values | more)
 
 
 @dataclass(kw_only=True)
