@@ -55,6 +55,10 @@ class Shown:
         """When, since 1970 in UTC."""
         return microseconds(str(self.members["at"]))
 
+    def time_of(self, member: str) -> int:
+        """Return the time that a member holds, in microseconds since 1970."""
+        return microseconds(str(self.members[member]))
+
     @property
     def peer(self) -> Peer | None:
         """Where the request came from, when that was shown."""
