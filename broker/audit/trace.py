@@ -68,7 +68,7 @@ class Finder:
         task = str(members.get("task", ""))
         if task and self._name in (task, event.opened.get("conversation")):
             self._tasks.add(task)
-        elif self._name in self._names(event):
+        elif self._name and self._name in self._names(event):
             self._around.add(task)
             if "credential" in members:
                 self._credentials.add(members["credential"])

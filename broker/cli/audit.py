@@ -19,6 +19,7 @@ from broker.audit.saved import SavedLogInvalid
 from broker.audit.verify import LoggedEntry, Report, verify_log
 from broker.cli.audit_export import export
 from broker.cli.audit_tail import tail
+from broker.cli.audit_trace import trace, unaccounted
 from broker.store.interface import StoreUnavailable
 from broker.store.sqlite import OfflineLog
 
@@ -39,11 +40,13 @@ class _Source:
 
 @click.group
 def audit() -> None:
-    """Follow, export and verify the audit log."""
+    """Follow, trace, export and verify the audit log."""
 
 
 audit.add_command(export)
 audit.add_command(tail)
+audit.add_command(trace)
+audit.add_command(unaccounted)
 
 
 @audit.command
