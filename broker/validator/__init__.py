@@ -14,7 +14,9 @@ from broker.validator.check import Membership, Memory, Validator
 from broker.validator.feed import Feed, FeedSettings
 from broker.validator.guard import Guard, MappingError, verified_token
 from broker.validator.interceptor import ValidatorInterceptor
+from broker.validator.reports import Reports, Use, Written, outcome
 from broker.validator.service import GuardedService, NoFeed, connect
+from broker.validator.spool import SpoolUnusable
 from broker.validator.validation import Validation, open_validator
 from broker.validator.view import RevocationView
 
@@ -34,15 +36,20 @@ __all__ = [
     "Membership",
     "Memory",
     "NoFeed",
+    "Reports",
     "Resource",
     "RevocationView",
+    "SpoolUnusable",
+    "Use",
     "Validation",
     "Validator",
     "ValidatorInterceptor",
     "ValidatorMiddleware",
+    "Written",
     "connect",
     "high_impact",
     "open_validator",
+    "outcome",
     "reads",
     "verified_token",
     "writes",

@@ -16,6 +16,7 @@ from broker.svid.principal import Evidence
 from broker.validator.bounds import Entry
 from broker.validator.guard import Guard, bearer, judged
 from broker.validator.refuse import FORBIDDEN, LATER
+from broker.validator.reports import outcome
 from broker.validator.routes import Route, Routes
 
 _LOG: Final = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_BODY: Final = 64 * 1024
 BODY_SECONDS: Final = 10.0
 _MAX_CERTIFICATES: Final = 8
+_FIRST_ERROR: Final = 400
 _TLS_1_3: Final = (0x0304, "TLSv1.3")
 _POLICY_VIOLATION: Final = 1008  # RFC 6455 section 7.4.1
 
@@ -155,11 +157,15 @@ class ValidatorMiddleware:
             _LOG.exception("the guard failed; the request is refused")
             await _refuse(send, Refusal(Reason.INTERNAL))
             return
-        before = judged.set(token)
+        before, use, answered = judged.set(token), outcome(), _Answered(send)
         try:
-            await self._app(scope, request.receive, send)
+            await self._app(scope, request.receive, answered.send)
+        except BaseException:
+            use.broke_off()
+            raise
         finally:
             judged.reset(before)
+        await use.ended(well=answered.well)
 
     async def _judge(self, scope: Scope, receive: Receive, found: tuple[Route, dict[str, str]] | None) -> Any:  # noqa: ANN401 - the request, and the credential that covers it
         raw = scope.get("raw_path") or b""
@@ -170,6 +176,19 @@ class ValidatorMiddleware:
         return await self._guard.judge(
             found[0].entry, evidence_of(scope), token=lambda: bearer(headers), read=lambda: request
         )
+
+
+class _Answered:
+    """Sends, and remembers how a request was answered."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.well = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.well = message["status"] < _FIRST_ERROR
+        await self._send(message)
 
 
 def evidence_of(scope: Scope) -> Evidence:

@@ -1,7 +1,8 @@
 """Guard: one call's whole judgement, whatever door it came through."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from broker.validator.bounds import Impact, Mapped, Within
 from broker.validator.call import Call
 from broker.validator.check import Validator
 from broker.validator.redeem import Redeemer
+from broker.validator.reports import Reports, Use, begin
 
 _LOG: Final = logging.getLogger(__name__)
 _SCHEME: Final = "bearer "
@@ -72,6 +74,7 @@ class Guard:
         bundles: what is trusted now.
         clock: UTC.
         redeemer: spends what is good once; without, such a credential is refused.
+        reports: where uses and refusals are reported; without, nowhere.
 
     """
 
@@ -80,9 +83,10 @@ class Guard:
     bundles: Callable[[], TrustBundles]
     clock: Callable[[], datetime]
     redeemer: Redeemer | None = None
+    reports: Reports | None = None
 
     def check(self, token: str, call: Call, *, evidence: Evidence, within: Within = Impact.WRITE) -> VerifiedToken:
-        """Judge one call, here alone; a credential that is good once is refused: see `accept`.
+        """Judge one call, here alone; nothing is reported, and what is good once is refused: see `accept`.
 
         Args:
             token: as the caller sent it, without "Bearer".
@@ -104,7 +108,8 @@ class Guard:
     ) -> VerifiedToken:
         """Judge one call, for a door that has neither interceptor nor middleware here, and spend what is good once.
 
-        From its return on the call has to be done, or given up: for another attempt the credential is spent.
+        From its return on the call has to be done, or given up: for another attempt the credential is spent. What comes
+        of it is for the caller to say (see `outcome`).
 
         Args:
             token: as `check`.
@@ -118,7 +123,19 @@ class Guard:
 
         """
         caller = self.authenticator.authenticate(evidence, self.bundles(), self.clock())
-        return await self._accept(caller, token, call, within)
+        with self._reporting(caller, token):
+            return await self._accept(caller, token, call, within)
+
+    @contextmanager
+    def _reporting(self, caller: Principal, token: str) -> Iterator[None]:
+        """Report that a credential was not accepted, when it is one: what does not verify names nobody."""
+        try:
+            yield
+        except Refusal as refusal:
+            verified = self.validator.known(token) if self.reports else None
+            if self.reports and verified:
+                self.reports.refused(verified, refusal, str(caller.spiffe_id))
+            raise
 
     async def _accept(self, caller: Principal, token: str, call: Call, within: Within) -> VerifiedToken:
         redeemer = self.redeemer
@@ -131,14 +148,18 @@ class Guard:
             redeems=redeemer is not None,
         )
         _held_by(caller, verified)
-        if redeemer is None or verified.use == "many":
-            return verified
-        return await redeemer.redeem(verified, call)
+        if redeemer is not None and verified.use != "many":
+            verified = await redeemer.redeem(verified, call)
+        use = Use(None, id="", credential=verified.credential_id)
+        if self.reports:  # of a read it is not waited for that this is durable
+            use = await self.reports.accepted(verified, call, durable=within is not Impact.READ)
+        begin(use)
+        return verified
 
     async def judge(
         self, mapped: Mapped, evidence: Evidence, *, token: Callable[[], str], read: Callable[[], Any]
     ) -> tuple[Any, VerifiedToken]:
-        """Return the request and the credential that covers it.
+        """Return the request and the credential that covers it, once its use is on its way to be reported.
 
         Args:
             mapped: the mapping of the method.
@@ -154,15 +175,16 @@ class Guard:
         caller = self.authenticator.authenticate(evidence, self.bundles(), self.clock())
         # 2. With what: one credential, good, the caller's own, not revoked.
         text, within, redeems = token(), mapped.within, self.redeemer is not None
-        self.validator.admit(
-            text, caller_thumbprint=caller.thumbprint, now=self.clock(), within=within, redeems=redeems
-        )
-        # 3. What for: only now are the request's bytes looked at, and what it touches looked up.
-        request = read()
-        call = await _map(mapped, request)
-        # 4. Everything again with the call: time has passed, a revocation may have come.
-        # 5. What is good once is spent at the broker, last of all: from here on the handler runs.
-        return request, await self._accept(caller, text, call, within)
+        with self._reporting(caller, text):
+            self.validator.admit(
+                text, caller_thumbprint=caller.thumbprint, now=self.clock(), within=within, redeems=redeems
+            )
+            # 3. What for: only now are the request's bytes looked at, and what it touches looked up.
+            request = read()
+            call = await _map(mapped, request)
+            # 4. Everything again with the call: time has passed, a revocation may have come.
+            # 5. What is good once is spent at the broker, last of all; its use is reported: from here the handler runs.
+            return request, await self._accept(caller, text, call, within)
 
 
 def _held_by(caller: Principal, verified: VerifiedToken) -> VerifiedToken:

@@ -17,10 +17,14 @@ from broker.svid.principal import Evidence
 from broker.validator.bounds import Entry, Mapped, mapped
 from broker.validator.guard import Guard, MappingError, bearer, judged, require_none
 from broker.validator.refuse import to_status
+from broker.validator.reports import outcome
 
 _LOG: Final = logging.getLogger(__name__)
 _HEADER: Final = "authorization"
 _METHOD: Final = re.compile(r"/[A-Za-z_][\w.]*/[A-Za-z_]\w*", re.ASCII)
+
+# What a handler's status is when it says nothing of it.
+_WELL: Final = frozenset({None, 0, grpc.StatusCode.OK})
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
@@ -116,6 +120,16 @@ class _Guarded:
             _LOG.exception("the guard failed; the call is refused")
             return await _abort(context, Refusal(Reason.INTERNAL))
         judged.set(token)
+        use = outcome()
+        try:
+            answer = await self._handled(request, context)
+        except BaseException:
+            use.broke_off()
+            raise
+        await use.ended(well=context.code() in _WELL)
+        return answer
+
+    async def _handled(self, request: object, context: Context) -> object:
         behaviour: Any = self.handler.unary_unary
         if inspect.iscoroutinefunction(behaviour):
             return await behaviour(request, context)

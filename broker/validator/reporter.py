@@ -21,6 +21,7 @@ from broker.v1 import outcome_pb2, outcome_pb2_grpc
 from broker.validator.spool import Spool
 
 _LOG: Final = logging.getLogger(__name__)
+_LOOK_SECONDS: Final = 0.02
 _AGAIN: Final = frozenset({code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED, code_pb2.DEADLINE_EXCEEDED})
 _KINDS: Final = MappingProxyType(
     {
@@ -79,7 +80,6 @@ class Reporter:
         self._settings = settings or ReporterSettings()
         self._batch = self._settings.batch
         self._added = asyncio.Event()
-        self._emptied = asyncio.Event()
         self.given_up = 0
         self.problem = ""
         loop = asyncio.get_running_loop()
@@ -96,9 +96,7 @@ class Reporter:
             self._added.clear()
             reports = await asyncio.wrap_future(self._spool.first(self._batch))
             if not reports:
-                self._emptied.set()
                 await self._added.wait()
-                self._emptied.clear()
                 continue
             failures = 0 if await self._send(reports) else failures + 1
             if failures:
@@ -106,7 +104,8 @@ class Reporter:
 
     async def emptied(self) -> None:
         """Return once everything has been sent."""
-        await self._emptied.wait()
+        while await asyncio.wrap_future(self._spool.first(1)):  # noqa: ASYNC110 - answered by a thread
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def _pause(self, failures: int) -> float:
         doubled = self._settings.first_pause * (1 << min(failures - 1, 16))
@@ -119,6 +118,10 @@ class Reporter:
             answer = await self._stub.Report(request, timeout=self._settings.deadline.total_seconds())
         except grpc.aio.AioRpcError as error:
             return await self._failed(reports, error)
+        except Exception as defect:  # noqa: BLE001 - reports that stopped would be missed by nobody here
+            _LOG.exception("reports were not sent")
+            self.problem = type(defect).__name__
+            return False
         self._batch = self._settings.batch
         settled = self._settled(reports, answer.answers)
         self.problem = "" if settled else "the broker cannot count reports now"

@@ -104,11 +104,15 @@ class Use:
             return Written(None)
         return self._reports.outcome(self, kind, reference=reference, by=by, digest=self._digest)
 
-    def ended(self, *, well: bool) -> Written:
+    async def ended(self, *, well: bool) -> None:
         """Say how the handler ended, unless it has said something itself."""
-        if self._said:
-            return Written(None)
-        return self.done() if well else self.unknown()
+        if not self._said:
+            await (self.done() if well else self.unknown())
+
+    def broke_off(self) -> None:
+        """Say that the handler did not come to its end, unless it has said something itself; nobody waits for it."""
+        if not self._said:
+            _ = self.unknown()  # it may have happened all the same
 
 
 _using: Final[ContextVar[Use]] = ContextVar("use")

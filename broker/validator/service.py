@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
@@ -18,6 +19,7 @@ from broker.validator.bounds import Bounds, Entry
 from broker.validator.check import Membership
 from broker.validator.guard import Guard
 from broker.validator.interceptor import ValidatorInterceptor
+from broker.validator.reports import Reports
 from broker.validator.validation import Validation, open_validator
 
 
@@ -54,6 +56,11 @@ class GuardedService:
         """Return what judges single calls; see `Guard.accept`."""
         return self.validation.guard(self.source.bundles)
 
+    @property
+    def reports(self) -> Reports | None:
+        """What is reported, for a use that is answered for later (see `Use.later`); None without a spool."""
+        return self.validation.reports
+
     def server_credentials(self) -> grpc.ServerCredentials:
         """Return TLS credentials for a gRPC server's port: the service's SVID, renewed by themselves."""
         return server_credentials(self.source, on_handshake=lambda: None, on_failure=lambda: None)
@@ -88,6 +95,7 @@ async def connect(  # noqa: PLR0913 - each is a word of its own, and most have a
     socket: str | None = None,
     bounds: Bounds | None = None,
     membership: Membership | None = None,
+    spool: Path | None = None,
     timeout: float = 30.0,  # noqa: ASYNC109 - for the first SVID, which a thread waits for
 ) -> AsyncIterator[GuardedService]:
     """Follow a broker, as the service that this process is, as long as the context lasts.
@@ -103,11 +111,13 @@ async def connect(  # noqa: PLR0913 - each is a word of its own, and most have a
         socket: of the Workload API; None takes SPIFFE_ENDPOINT_SOCKET.
         bounds: how old the view may be, by class of call; see Bounds.
         membership: see Validator.
+        spool: a folder of this process's own, where reports of uses and outcomes wait to be sent; None: none are made.
         timeout: seconds to wait for the SVID.
 
     Raises:
         IdentityUnavailable: no SVID; `fix` says what to do.
         Refusal: broker_id is no SPIFFE ID.
+        SpoolUnusable: the spool's folder cannot hold reports.
         ValueError: the address is not "host:port".
 
     """
@@ -135,6 +145,7 @@ async def connect(  # noqa: PLR0913 - each is a word of its own, and most have a
                 audience=str(source.identity().spiffe_id),
                 bounds=bounds,
                 membership=membership,
+                spool=spool,
             )
         )
         loop = asyncio.get_running_loop()

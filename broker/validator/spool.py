@@ -7,13 +7,14 @@ and counted, and the count is itself reported once there is room: what is in the
 
 import fcntl
 import json
+import logging
 import os
 import queue
 import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -22,6 +23,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from broker.outcome import Report, ReportKind
 
+_LOG: Final = logging.getLogger(__name__)
 # How many reports wait at most. An outcome always finds room: its use did.
 MOST: Final = 100_000
 _TOGETHER: Final = 512
@@ -157,7 +159,8 @@ class Spool:
             done = [job.work(connection) for job in jobs]
             self._say_dropped(connection)
             connection.execute("COMMIT")
-        except sqlite3.Error:
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the service's calls go on
+            _LOG.error("the spool cannot be written, and reports are dropped: %s", problem)
             self._waiting = before
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
@@ -165,9 +168,11 @@ class Spool:
                 self._lost += lost + sum(job.drops for job in jobs)
             done = [job.otherwise for job in jobs]
         for job, result in zip(jobs, done, strict=True):
-            job.future.set_result(result)
+            with suppress(InvalidStateError):  # whoever waited was cancelled
+                job.future.set_result(result)
         if self._waiting > before:
-            self.on_added()
+            with suppress(RuntimeError):  # the loop that would send has ended
+                self.on_added()
 
     def _add(self, connection: sqlite3.Connection, report: Report) -> bool:
         full = self._waiting >= self._most and not report.kind.is_outcome

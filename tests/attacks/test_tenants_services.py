@@ -39,7 +39,8 @@ OTHERS = {
     },
     "what makes the guards that are tried here": {"GuardedService", "Validation", "connect", "open_validator"},
     "what follows the broker, and holds no credential": {"Feed", "FeedSettings", "NoFeed", "RevocationView"},
-    "what a guarded handler asks, once a token was taken": {"verified_token"},
+    "what a guarded handler asks, once a token was taken": {"outcome", "verified_token"},
+    "what is said of a token that was taken": {"Reports", "SpoolUnusable", "Use", "Written"},
 }  # fmt: skip
 
 

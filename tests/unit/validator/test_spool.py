@@ -175,3 +175,20 @@ def test_after_it_is_closed_nothing_waits(tmp_path: Path) -> None:
     spool.close()
     assert kept(spool, a_use()) is False
     assert held(spool) == []
+
+
+def test_whoever_no_longer_waits_does_not_end_it(spool: Spool) -> None:
+    """A call that is cancelled cancels what it waits for; the thread goes on, and the report is kept."""
+    for _ in range(200):
+        spool.add(a_use()).cancel()
+    assert kept(spool, a_use())
+    assert spool.waiting == 201
+
+
+def test_a_loop_that_has_ended_does_not_end_it(spool: Spool) -> None:
+    def gone() -> None:
+        raise RuntimeError("Event loop is closed")
+
+    spool.on_added = gone
+    assert kept(spool, a_use())
+    assert kept(spool, a_use())
