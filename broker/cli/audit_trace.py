@@ -9,8 +9,8 @@ from typing import Final
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from broker.audit.entry import Opening, timestamp
 from broker.audit.shown import Shown
@@ -96,10 +96,10 @@ def unaccounted(  # noqa: PLR0913  # one parameter an option
     found = [each for each in accounting.open() if now - each.at >= least]
     if as_json:
         for each in found:
-            click.echo(json.dumps(each.to_json() | {"age_seconds": (now - each.at) // 1_000_000}))
+            click.echo(json.dumps(each.to_json() | {"age_seconds": max(0, now - each.at) // 1_000_000}))
         return
     if found:
-        _console().print(_table(found, now))
+        _console().print(*(_use(each, now) for each in found), sep="\n")
     else:
         click.echo("every use has an outcome")
     for service, count in sorted(accounting.dropped.items()):
@@ -132,15 +132,13 @@ def _openings(event: audit_pb2.AuditEvent) -> list[Opening]:
     return [Opening(field=each.field, value=each.value.encode(), salt=each.salt) for each in event.openings]
 
 
-def _table(found: list[Unaccounted], now: int) -> Table:
-    table = Table()
-    for column in ("service", "age", "said", "credential", "task", "agent"):
-        table.add_column(column, overflow="fold", no_wrap=column == "age")
-    for each in found:
-        age = timedelta(seconds=(now - each.at) // 1_000_000)
-        said = Text("cannot tell", "yellow") if each.said else Text("nothing", "red")
-        table.add_row(Text(each.service), str(age), said, each.credential, each.task, Text(each.agent))
-    return table
+def _use(each: Unaccounted, now: int) -> Tree:
+    age = timedelta(seconds=max(0, now - each.at) // 1_000_000)
+    said = ("its service cannot tell", "yellow") if each.said else ("its service has said nothing", "red")
+    tree = Tree(Text.assemble((f"{age}  ", "dim"), ("use ", "bold"), (each.use, "bold"), "  ", said))
+    for name in ("service", "credential", "task", "agent"):
+        tree.add(Text.assemble((f"{name}  ", "dim"), visible(getattr(each, name))))
+    return tree
 
 
 def _console() -> Console:
