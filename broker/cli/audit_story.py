@@ -82,8 +82,8 @@ def _task(task: TaskStory) -> Tree:
 
 def _credential(tree: Tree, each: CredentialStory) -> None:
     granted, members = each.granted, each.granted.members
-    _prompt(tree, granted)
     branch = tree.add(_line(granted, "intent", _intent(members)))
+    _prompt(branch, granted)
     _facts(
         branch,
         ("by agent", members.get("spiffe_id")),
@@ -131,15 +131,15 @@ def _use(tree: Tree, use: UseStory) -> None:
 def _approval(tree: Tree, events: Sequence[Shown]) -> None:
     branch = tree.add(Text(f"approval {visible(str(events[0].members['approval']))}"))
     for event in events:
-        _prompt(branch, event)
         line = branch.add(_line(event, event.type.rpartition(".")[2], "", who=True))
+        _prompt(line, event)
         _facts(line, ("person", _personal(event, "person")), ("why", _personal(event, "text")))
 
 
 def _refusal(tree: Tree, event: Shown) -> None:
-    _prompt(tree, event)
     members = event.members
     branch = tree.add(_line(event, "refused", f"{members['reason']}  {_intent(members)}", style="red"))
+    _prompt(branch, event)
     policies = ", ".join(members.get("decision", {}).get("policies", ()))
     _facts(
         branch, ("by agent", members.get("spiffe_id")), ("policies", policies), ("detail", _personal(event, "detail"))

@@ -34,7 +34,7 @@ from broker.task import Task
 
 RESUME: Final = "broker.task.resume"
 # What says that a task is asked for more than it is about.
-OUTSIDE: Final = frozenset({Reason.TASK_BOUNDARY_EXCEEDED})
+OUTSIDE: Final = frozenset({Reason.TASK_BOUNDARY_EXCEEDED, Reason.DUTY_SEPARATED, Reason.SEQUENCE_REFUSED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,6 +163,15 @@ def _of_desks() -> Mapping[str, Row]:
             "cursor", "tail-file", lambda side, name: tail("--tenant", side.tenant, "--cursor", name),
             reason="CURSOR_FOREIGN",
         ),
+        "trace": row("name", "task", lambda _, name: ("audit", "trace", name), "security"),
+        "trace-tenant": row(
+            "tenant", "tenant", lambda _, name: ("audit", "trace", "--tenant", name, "cred_none"),
+            control="The log says nothing of",
+        ),
+        "unaccounted-tenant": row("tenant", "tenant", lambda _, name: ("audit", "unaccounted", "--tenant", name)),
+        "resume": row(
+            "name", "task", lambda _, name: ("task", "resume", name, "--reason", "a test"), control="TASK_NOT_SUSPENDED"
+        ),
         "keys-list": row("", "", lambda _, __: ("keys", "list"), "security"),
         "keys-rotate": row("use", "", lambda _, __: ("keys", "rotate", "--use", "tokens"), "security",
                            control="KEY_NOT_READY"),
@@ -267,6 +276,8 @@ WITHOUT = {
     "audit export.file": "test_an_export_is_of_the_whole_log_and_so_not_for_a_desk",
     "audit export.form": "what is written once the export is there",
     "audit tail.kinds": "bounds what is asked, and names nothing",
+    "audit unaccounted.age": "bounds what is shown, and names nothing",
+    "task resume.reason": _OWN_WORDS,
     "exchange.action": "the schema's, which is every tenant's",
     "exchange.resource": "the broker knows no resource; the service does: test_tenants_services.py",
     "exchange.parameters": _OWN_WORDS,
