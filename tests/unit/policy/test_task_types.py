@@ -6,6 +6,7 @@ from broker.policy.bundle import BundleProblem, compile_bundle, read_bundle
 from tests.operations.world import BUNDLE
 
 FILES = {path.name: path.read_bytes() for path in BUNDLE.iterdir() if path.is_file()}
+DRIFT = 'drift = { refusals = 5, within = "PT10M", then = "suspend" }'
 APPROVED = 'approved_by = "Head of Retail Support"'
 
 
@@ -41,6 +42,17 @@ def edited(old: str, new: str) -> dict[str, bytes]:
         ('maximum_age = "PT8H"', 'maximum_age = "PT8H"\nlimits = { "order.refund" = 1 }', "limits is a table"),
         ('maximum_age = "PT8H"', 'maximum_age = "PT8H"\nlimits = { "order.pay" = { a = [1] } }', "names 'order.pay'"),
         ('name = "wholesale-case"', 'name = "customer-case"', "twice"),
+        (DRIFT, "drift = 5", "drift is such as"),
+        (DRIFT, DRIFT.replace("5", "0"), "1 to 100 refusals"),
+        (DRIFT, DRIFT.replace("5", "101"), "1 to 100 refusals"),
+        (DRIFT, DRIFT.replace("5", "true"), "1 to 100 refusals"),
+        (DRIFT, DRIFT.replace("PT10M", "PT0S"), "drift is such as"),
+        (DRIFT, DRIFT.replace("PT10M", "P400D"), "within at most"),
+        (DRIFT, DRIFT.replace("PT10M", "ten minutes"), "drift is such as"),
+        (DRIFT, DRIFT.replace('"suspend"', '"stop"'), '"report" or "suspend"'),
+        (DRIFT, DRIFT.replace('"suspend"', '["suspend"]'), '"report" or "suspend"'),
+        (DRIFT, DRIFT.replace(', then = "suspend"', ""), '"report" or "suspend"'),
+        (DRIFT, DRIFT.replace(" }", ', escalate = "none" }'), "drift is such as"),
     ],
 )
 def test_it_does_not_load(old: str, new: str, says: str) -> None:
