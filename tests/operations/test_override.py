@@ -364,21 +364,21 @@ spiffe_ids = ["{SECURITY}", "{DUTY}"]
 """
 
 
-def claim(world: World, persons: str) -> None:
+async def claim(world: World, persons: str) -> None:
     """Let the active bundle say who is whom."""
     entities = world.folder / "policy" / "entities.toml"
     entities.write_text((BUNDLE / "entities.toml").read_text() + persons)
-    assert world.issuer.verbs.attempt.policy.refresh()  # type: ignore[attr-defined]  # the active bundle is callable
+    assert await world.issuer.worker.run(world.issuer.verbs.attempt.policy.refresh)  # type: ignore[attr-defined]  # the active bundle is callable
 
 
 async def test_one_person_with_two_identities_lifts_nothing_that_it_has_stopped(world: World) -> None:
     """What counts is who they are when it is lifted: the bundle of now, not that of when it was imposed."""
     one, other = await world.stop("everything"), await world.stop("tenant", "retail", who=DUTY)
-    claim(world, BOTH)
+    await claim(world, BOTH)
     assert await refused(world.let_go_on(one.override, DUTY)) is Reason.SECOND_PERSON_REQUIRED
     assert await refused(world.let_go_on(other.override, SECURITY)) is Reason.SECOND_PERSON_REQUIRED
     assert (await world.refused()).reason is STOPPED
-    claim(world, BOTH.replace(f', "{DUTY}"', "") + BOTH.replace(f'"{SECURITY}", ', "").replace("ana", "ben"))
+    await claim(world, BOTH.replace(f', "{DUTY}"', "") + BOTH.replace(f'"{SECURITY}", ', "").replace("ana", "ben"))
     await world.let_go_on(one.override, DUTY)
     await world.let_go_on(other.override, SECURITY)
     await world.granted()
