@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from deploy.progress import step
-from tests.bench.figures import TOLERANCE, figures, on_epyc
+from tests.bench.figure import TOLERANCE
+from tests.bench.figures import figures, on_epyc
 from tests.bench.rounds import IN_FLIGHT, Plan, measure
 from tests.bench.stage import open_stage
 from tests.bench.table import show

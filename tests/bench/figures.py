@@ -1,96 +1,12 @@
 """Figures: what is compared with what, in words, with the goal and with the limit that the same run has shown."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any, Final, Literal
+from typing import Final
 
+from tests.bench.figure import Figure, Goal, each_round, ratio
 from tests.bench.measures import Measures
 
-# A gate holds to this part of a goal: other work on the machine must not fail a build.
-TOLERANCE: Final = 0.85
 SPIRE_SYNC_MS: Final = 5000.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
-    """A goal of the project's.
-
-    Attributes:
-        number: of the list in docs/performance.md; two may share one.
-        better: whether a figure has to be at least or at most the bound.
-        bound: the goal itself.
-        gated: whether `--gate` fails on it.
-
-    """
-
-    number: int
-    better: Literal["at least", "at most"]
-    bound: float
-    gated: bool = False
-
-    def met_by(self, value: float, tolerance: float = 1.0) -> bool:
-        """Whether a value keeps it, or this part of it."""
-        return value >= self.bound * tolerance if self.better == "at least" else value <= self.bound / tolerance
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One line of the answer.
-
-    Attributes:
-        name: for programs.
-        says: what is compared, in words.
-        unit: of the values.
-        values: one a round.
-        sides: the measures on both sides of it, all of this run.
-        goal: None where there is none.
-        limit: what bounds it in this run, in words and numbers.
-
-    """
-
-    name: str
-    says: str
-    unit: str
-    values: Sequence[float]
-    sides: tuple[str, ...]
-    goal: Goal | None
-    limit: str
-
-    @property
-    def middle(self) -> float:
-        """The median."""
-        return median(self.values)
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the goal is met; None without one."""
-        return None if self.goal is None else self.goal.met_by(self.middle)
-
-    @property
-    def fails_gate(self) -> bool:
-        """Whether a gate has to fail."""
-        return self.goal is not None and self.goal.gated and not self.goal.met_by(self.middle, TOLERANCE)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it, for programs."""
-        goal = None
-        if self.goal is not None:
-            goal = {"number": self.goal.number, "better": self.goal.better, "bound": self.goal.bound}
-        return {
-            "name": self.name,
-            "says": self.says,
-            "unit": self.unit,
-            "median": self.middle,
-            "low": min(self.values),
-            "high": max(self.values),
-            "sides": list(self.sides),
-            "goal": goal,
-            "met": self.met,
-            "gated": self.goal is not None and self.goal.gated,
-            "limit": self.limit,
-        }
 
 
 def figures(measured: Measures, *, epyc: bool) -> list[Figure]:
@@ -108,6 +24,7 @@ def figures(measured: Measures, *, epyc: bool) -> list[Figure]:
         *_efficiency(measured),
         *_validator(measured),
         _revocation(measured),
+        *_acts(measured),
     ]
 
 
@@ -116,23 +33,13 @@ def on_epyc() -> bool:
     return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
 
 
-def _each(measured: Measures, names: tuple[str, ...], of: Callable[..., float]) -> list[float]:
-    """Work a figure out for each round by itself: what slows a round slows both sides."""
-    return [of(*row) for row in zip(*(measured.samples[name] for name in names), strict=True)]
-
-
-def _ratio(measured: Measures, name: str, says: str, sides: tuple[str, str], goal: Goal | None, limit: str) -> Figure:
-    values = _each(measured, sides, lambda left, right: left / right)
-    return Figure(name=name, says=says, unit="x", values=values, sides=sides, goal=goal, limit=limit)
-
-
 def _speed(measured: Measures, *, epyc: bool) -> list[Figure]:
     middle = measured.middle
     bare, stream = middle("rate.bare.unary"), middle("rate.bare.stream")
     naive = "the naive broker's (decide, sign and commit in one handler)"
     alone = f"a handler that answers at once: {bare:,.0f}/s, {bare / middle('rate.naive.unary'):.1f}x the naive broker"
     return [
-        _ratio(
+        ratio(
             measured,
             "unary-to-naive",
             f"exchanges/s, a call each, to {naive}",
@@ -140,7 +47,7 @@ def _speed(measured: Measures, *, epyc: bool) -> list[Figure]:
             Goal(number=1, better="at least", bound=2.0 if epyc else 3.5, gated=True),
             alone,
         ),
-        _ratio(
+        ratio(
             measured,
             "stream-to-naive",
             f"exchanges/s by ExchangeStream, to {naive}, a call each",
@@ -148,7 +55,7 @@ def _speed(measured: Measures, *, epyc: bool) -> list[Figure]:
             Goal(number=1, better="at least", bound=4.0 if epyc else 6.0, gated=True),
             f"streams answered at once: {stream:,.0f}/s",
         ),
-        _ratio(
+        ratio(
             measured,
             "unary-to-bare",
             "exchanges/s, a call each, to the bare RPC (same proto, answered at once)",
@@ -156,7 +63,7 @@ def _speed(measured: Measures, *, epyc: bool) -> list[Figure]:
             None,
             f"1; the client took {_cores(measured, 'client.bare.unary')} of the bare RPC's two cores",
         ),
-        _ratio(
+        ratio(
             measured,
             "stream-to-bare",
             "exchanges/s by ExchangeStream, to the bare stream (answered at once)",
@@ -164,7 +71,7 @@ def _speed(measured: Measures, *, epyc: bool) -> list[Figure]:
             None,
             f"1; the client took {_cores(measured, 'client.bare.stream')} cores there",
         ),
-        _ratio(
+        ratio(
             measured,
             "stream-to-bare-unary",
             "exchanges/s by ExchangeStream, to the bare RPC, a call each",
@@ -200,7 +107,7 @@ def _durability(measured: Measures) -> list[Figure]:
     sides = ("wait.durable", "wait.off", "flush")
     return [
         *(
-            _ratio(
+            ratio(
                 measured,
                 f"durable-{how}",
                 f"exchanges/s, {words}, to the same broker with a store that writes no grant and no event",
@@ -214,7 +121,7 @@ def _durability(measured: Measures) -> list[Figure]:
             name="durable-alone",
             says="what being durable adds to one exchange alone, in flushes of the disk",
             unit="flushes",
-            values=_each(measured, sides, lambda durable, off, one: (durable - off) / one),
+            values=each_round(measured, sides, lambda durable, off, one: (durable - off) / one),
             sides=sides,
             goal=Goal(number=7, better="at most", bound=2.0, gated=True),
             limit=f"1 flush; {flush}; alone it takes {measured.middle('wait.durable'):.2f} ms, "
@@ -231,7 +138,7 @@ def _efficiency(measured: Measures) -> list[Figure]:
             name=f"efficiency-{how}",
             says=f"what cannot be left out, each timed alone, to server CPU an exchange, {words}",
             unit="x",
-            values=_each(measured, sides, lambda rpc, *rest: (rpc + sum(rest[:-1])) / rest[-1]),
+            values=each_round(measured, sides, lambda rpc, *rest: (rpc + sum(rest[:-1])) / rest[-1]),
             sides=sides,
             goal=Goal(number=5, better="at least", bound=0.8),
             limit=f"1; alone, in us: RPC {measured.middle(sides[0]):.0f}, {each}",
@@ -255,7 +162,7 @@ def _validator(measured: Measures) -> list[Figure]:
             limit=f"expiry and bitmap alone: {middle('check.lookup'):.2f}; "
             f"one ES256 verification: {middle('check.signature'):.0f}",
         ),
-        _ratio(
+        ratio(
             measured,
             "check-uncached",
             "a validator's check of a token it has not seen, to ES256 verification alone",
@@ -278,3 +185,34 @@ def _revocation(measured: Measures) -> Figure:
         limit=f"{SPIRE_SYNC_MS / took:.0f}x below SPIRE's default sync of 5 s; one bare RPC and one flush: "
         f"{measured.middle('wait.bare') + measured.middle('flush'):.1f} ms; one service, not a thousand",
     )
+
+
+def _acts(measured: Measures) -> list[Figure]:
+    read, once = measured.middle("act.read"), measured.middle("act.once")
+    floor = measured.middle("wait.bare") + measured.middle("flush")
+    return [
+        ratio(
+            measured,
+            "act-many",
+            "a service's judgement of a write that may be done many times, to that of a read",
+            ("act.many", "act.read"),
+            None,
+            f"1: neither asks the broker; a read takes {read:.2f} ms, the caller's SVID verified anew",
+        ),
+        ratio(
+            measured,
+            "act-once",
+            "a service's judgement of what is good once, redeemed at the broker, to one exchange alone",
+            ("act.once", "act.exchange"),
+            None,
+            f"it takes {once:.2f} ms, {once / read:.0f}x a read; one bare RPC and one flush: {floor:.2f} ms",
+        ),
+        ratio(
+            measured,
+            "act-together",
+            "redemptions one after another, to those of which 64 wait together: the time of one",
+            ("act.once", "act.together"),
+            None,
+            "more than 1: what waits together shares a commit",
+        ),
+    ]

@@ -12,6 +12,7 @@ UNITS = {
     "flush": "ms for one fdatasync",
     "floor": "us of CPU, alone",
     "check": "us of CPU a check, alone",
+    "act": "ms of one act, as its service's guard judges it; of one exchange alone beside it",
     "revoke": "ms from the call to the first refusal",
 }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from tests.bench import books
+from tests.bench.acting import act
 from tests.bench.checks import Checks
 from tests.bench.floors import Floors
 from tests.bench.load import Command, Loader
@@ -60,7 +61,7 @@ def measure(stage: Stage, plan: Plan, tell: Tell) -> Measures:
     measures = Measures()
     loader = Loader.start(stage.folder)
     floors, checks = Floors(stage.folder), Checks()
-    turns = (plan.rounds + 1) * (len(LOADS) + len(ALONE)) + plan.rounds + plan.revocations
+    turns = (plan.rounds + 1) * (len(LOADS) + len(ALONE)) + 2 * plan.rounds + plan.revocations
     given: Counter[str] = Counter()
     done = 0
 
@@ -89,6 +90,10 @@ def measure(stage: Stage, plan: Plan, tell: Tell) -> Measures:
     books.check(stage.folder, given)
     for took in asyncio.run(revoke(stage, plan.revocations, lambda _: next_turn("revocations"))):
         measures.add("revoke", took)
+    acting = act(stage, plan.rounds, plan.seconds, IN_FLIGHT, lambda number: next_turn(f"acts, round {number + 1}"))
+    for name, samples in asyncio.run(acting).items():
+        for sample in samples:
+            measures.add(f"act.{name}", sample)
     return measures
 
 

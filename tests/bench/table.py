@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tests.bench.figures import Figure
+from tests.bench.figure import Figure
 
 WIDTH = 120
 

@@ -17,7 +17,8 @@ from broker.store.interface import AddGrant, Committed, Item
 from broker.store.sqlite import SqliteStore
 from tests.bench import __main__ as command
 from tests.bench import books
-from tests.bench.figures import TOLERANCE, Figure, Goal, figures
+from tests.bench.figure import TOLERANCE, Figure, Goal
+from tests.bench.figures import figures
 from tests.bench.forgetful import ForgetfulStore
 from tests.bench.measures import UNITS, Measures
 from tests.bench.rounds import ALONE, LOADS, Plan
@@ -111,6 +112,7 @@ def run_of(value: float = 1.0, **changes: float) -> Measures:
     names = [f"{kind}.{server}.{how}" for kind in ("rate", "cpu", "client") for server, how in LOADS]
     names += [f"wait.{server}" for server in ALONE]
     names += [f"floor.{name}" for name in ("policy", "sign", "audit")] + ["flush", "revoke"]
+    names += [f"act.{name}" for name in ("read", "many", "once", "together", "exchange")]
     names += [f"check.{name}" for name in ("cached", "lookup", "uncached", "signature", "pyjwt", "joserfc")]
     for name in names:
         for number in range(3):
