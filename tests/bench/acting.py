@@ -21,7 +21,8 @@ from tests.bench.stage import ISSUER, Stage
 from tests.operations.world import ORDERS
 
 _ORDER: Final = "1234"
-_REFUND: Final[dict[str, Json]] = {"amount": 4200, "currency": "EUR"}
+A_TASK: Final = 16
+_REFUND: Final[dict[str, Json]] = {"amount": 1, "currency": "EUR"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +32,25 @@ class _Service:
     guard: Guard
     evidence: Any
     exchanges: Any
-    task: str
+    tasks: Any
 
-    async def token(self, action: str) -> str:
+    async def tokens(self, action: str, count: int) -> list[str]:
+        """Return so many; a task has as many of them as the bundle lets it have."""
+        found: list[str] = []
+        while len(found) < count:
+            begun = await self.tasks.BeginTask(task_pb2.BeginTaskRequest(purpose="customer-support"))
+            some = min(A_TASK, count - len(found))
+            found += [await self._token(action, begun.task.task_id) for _ in range(some)]
+        return found
+
+    async def _token(self, action: str, task: str) -> str:
         asked = types_pb2.Intent(
             action=action,
             resource=types_pb2.Resource(type="order", id=_ORDER),
-            parameters='{"amount": 4200, "currency": "EUR"}' if action == "order.refund" else "",
+            parameters='{"amount": 1, "currency": "EUR"}' if action == "order.refund" else "",
             purpose="customer-support",
             audience=ORDERS,
-            task_id=self.task,
+            task_id=task,
         )
         given = await self.exchanges.Exchange(exchange_pb2.ExchangeRequest(intent=asked))
         return str(given.credential.token)
@@ -59,13 +69,11 @@ async def _serving(stage: Stage) -> AsyncIterator[_Service]:
         open_validator(channel=service, issuer=ISSUER, audience=ORDERS) as validation,
     ):
         await validation.feed.ready()
-        tasks: Any = task_pb2_grpc.TaskServiceStub(agent)
-        begun = await tasks.BeginTask(task_pb2.BeginTaskRequest(purpose="customer-support"))
         yield _Service(
             guard=validation.guard(stage.domain.bundles),
             evidence=stage.svids["agent"].evidence(),
             exchanges=exchange_pb2_grpc.ExchangeServiceStub(agent),
-            task=begun.task.task_id,
+            tasks=task_pb2_grpc.TaskServiceStub(agent),
         )
 
 
@@ -79,10 +87,10 @@ async def act(
         for number in range(rounds):
             tell(number)
             for name, action in (("read", "order.read"), ("many", "order.cancel")):
-                token = await service.token(action)
+                (token,) = await service.tokens(action, 1)
                 await service.judge(token, action)  # its signature is verified once
                 found[name].append(await _each([partial(service.judge, token, action)] * count))
-            tokens = [await service.token("order.refund") for _ in range(count + in_flight)]
+            tokens = await service.tokens("order.refund", count + in_flight)
             alone, together = tokens[:count], tokens[count:]
             found["once"].append(await _each([partial(service.judge, token, "order.refund") for token in alone]))
             begun = time.perf_counter()

@@ -36,7 +36,7 @@ def test_the_first_bundle_is_small_owned_and_says_no_as_well(tmp_path: Path) -> 
     register = draft.policy.register
     assert (len(register.agents), len(register.services)) == (1, 1)
     assert all(agent.owned for agent in register.agents.values())
-    assert {case.expected.answer for case in draft.cases} == {"permit", "deny"}
+    assert {case.expected.answer for case in draft.cases} == {"permit", "hold", "deny"}
     assert "@trust-domain@" not in "".join(path.read_text() for path in (tmp_path / "b" / "policy").iterdir())
 
 

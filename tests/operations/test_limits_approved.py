@@ -7,8 +7,8 @@ from typing import Any
 from broker.approval import ApprovalState
 from broker.credential.token import Credential
 from broker.errors import Reason
-from tests.operations.limiting import SEQUENCE, bundle, refund, write
 from tests.operations.approving import payout
+from tests.operations.limiting import SEQUENCE, bundle, refund, write
 from tests.operations.test_limits import CUSTOMER, READ
 from tests.operations.world import World, open_world
 from tests.unit.policy.bundles import added

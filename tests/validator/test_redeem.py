@@ -214,11 +214,17 @@ async def test_without_a_way_to_redeem_it_is_refused() -> None:
 async def test_the_plain_function_refuses_it_and_the_other_one_spends_it() -> None:
     async with with_broker(None, Reason.CREDENTIAL_SPENT) as (given, fake):
         guard, token, evidence = given.guard(), given.once(), given.caller.evidence()
-        with pytest.raises(Refusal) as refused:
-            guard.check(token, CALL, evidence=evidence)
-        assert refused.value.reason is Reason.TOKEN_USE_REFUSED
+
+        def refused_here() -> None:
+            with pytest.raises(Refusal) as refused:
+                guard.check(token, CALL, evidence=evidence)
+            assert refused.value.reason is Reason.TOKEN_USE_REFUSED
+
+        refused_here()
+        refused_here()  # its signature is remembered by now
         assert fake.asked == []
         assert (await guard.accept(token, CALL, evidence=evidence)).redemption == 1
+        refused_here()
         with pytest.raises(Refusal) as refused:
             await guard.accept(token, CALL, evidence=evidence)
         assert refused.value.reason is Reason.CREDENTIAL_SPENT
