@@ -59,7 +59,7 @@ def stolen(narrator: Narrator, stage: Stage, credential: str) -> None:
     narrator.decided(f"accepted ({found['article']}): its SVID and its connection are good", good=True)
     token = stage.workers[AGENT].get("leak", credential=credential)["token"]
     narrator.asked(f"by the {OTHER}: GetOrder({ORDER}), with the stolen one")
-    refused = _refusal(stage.workers[OTHER].ask("use_stolen", token=token, order=ORDER), "TOKEN_HOLDER_MISMATCH")
+    refused = refusal_of(stage.workers[OTHER].ask("use_stolen", token=token, order=ORDER), "TOKEN_HOLDER_MISMATCH")
     narrator.decided(f"refused: {refused['reason']}", good=False)
     narrator.came_back(refused["next_step"])
     again = stage.workers[AGENT].get("get_order", credential=credential, order=ORDER)
@@ -79,7 +79,7 @@ def forbidden(narrator: Narrator, stage: Stage) -> None:
     narrator.asked(f"by the {AGENT}, in {task}: a refund of 42.00 EUR")
     narrator.decided(f"permitted by policy {REFUND_POLICY}; the service paid", good=True)
     narrator.asked("and one of 250.00 EUR")
-    refused = _refusal(agent.ask("ask", **_refund(25_000)), "POLICY_FORBIDDEN")
+    refused = refusal_of(agent.ask("ask", **_refund(25_000)), "POLICY_FORBIDDEN")
     require(refused["policies"] == [REFUND_LIMIT], f"the policy that forbids is {REFUND_LIMIT}")
     narrator.decided(f"refused: POLICY_FORBIDDEN by policy {REFUND_LIMIT}, decision {refused['decision']}", good=False)
     narrator.came_back(f"for its user: “{refused['sentence']}”")
@@ -91,7 +91,7 @@ def not_permitted(narrator: Narrator, stage: Stage) -> None:
     narrator.begin("An intent that nothing permits")
     narrator.asked(f"by the {OTHER}: may I do customer.read on customer c-77?")
     answer = stage.workers[OTHER].ask("ask", action="customer.read", resource=["customer", "c-77"], purpose=PURPOSE)
-    refused = _refusal(answer, "POLICY_NOT_PERMITTED")
+    refused = refusal_of(answer, "POLICY_NOT_PERMITTED")
     require(not refused["policies"], "no policy is named, because none applies")
     narrator.decided(f"refused: {refused['reason']}; no policy permits it, so the answer is no", good=False)
     narrator.came_back(f"for its user: “{refused['sentence']}”")
@@ -143,7 +143,7 @@ def _refund(cents: int) -> dict[str, Any]:
     }
 
 
-def _refusal(answer: Answer, reason: str) -> dict[str, Any]:
+def refusal_of(answer: Answer, reason: str) -> dict[str, Any]:
     """Return how it was refused; anything but a refusal with this reason is a mismatch."""
     if answer.refused is None:
         raise Mismatch(f"the answer is a refusal with reason {reason}")

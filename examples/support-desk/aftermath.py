@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import conversation
 from access import AGENT, ORDER, OTHER, READ_POLICY, REFUND_LIMIT, REFUND_POLICY, REVOKE_POLICY, read_order
 from narrator import Narrator, require
 from stage import ROOT, Stage
@@ -22,7 +23,16 @@ _STORY: Final[tuple[tuple[str, str, list[str]], ...]] = (
     ("task.ended", "", ["agents-end-their-own-tasks"]),
     ("exchange.refused", "POLICY_NOT_PERMITTED", []),
     ("revocation.made", "", [REVOKE_POLICY]),
+    ("task.begun", "", ["chat-begins-tasks-of-support"]),
+    ("approval.requested", "", [conversation.LARGE]),
+    ("approval.approved", "", ["approvers-answer-held-requests"]),
+    ("credential.granted", "", [conversation.LARGE]),
+    ("credential.redeemed", "", ["services-redeem-what-is-for-them"]),
+    ("exchange.refused", "TASK_BOUNDARY_EXCEEDED", []),
+    ("task.narrowed", "", ["chat-ends-the-tasks-that-it-began"]),
 )
+# What services report of each use is many events; the table leaves them out.
+_OF_USES: Final = frozenset({"usage.accepted", "outcome.reported"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +66,11 @@ def audited(narrator: Narrator, stage: Stage) -> None:
     saved = Saved(directory=stage.directory, lines=got["lines"], key=got["key"], size=got["size"])
     events = [json.loads(json.loads(line)["event"]) for line in saved.lines]
     _require_story(events)
-    narrator.came_back(f"{len(events)} events:")
-    narrator.table(["", "event", "who", "what, and by what"], [_row(n, event) for n, event in enumerate(events)])
+    of_uses = sum(event["type"] in _OF_USES for event in events)
+    require(of_uses, "the service reported what it did with credentials")
+    narrator.came_back(f"{len(events)} events, {of_uses} of them reports of uses and of what came of them; the others:")
+    rows = [_row(number, event) for number, event in enumerate(events) if event["type"] not in _OF_USES]
+    narrator.table(["", "event", "who", "what, and by what"], rows)
     report = saved.verdict("audit.jsonl", saved.lines)
     require(report["intact"], f"the log is what the broker signed: {report['fault']}")
     require(report["vouched"] == saved.size, "the signed checkpoint covers the whole story")

@@ -14,6 +14,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from lines import Refused, answer
 from orders.v1 import orders_pb2, orders_pb2_grpc
 from shop import ORDERS
 
-from broker.client import Credential, RefusedError, Session, Task, connect
+from broker.client import Credential, RefusedError, Session, StepUpRequired, Task, connect
 from broker.client.errors import from_rpc
+from broker.client.trail import trail_of
 from broker.link.source import IdentitySource
 
 
@@ -35,8 +37,9 @@ class Agent:
     service: str
     service_address: str = ""
     credentials: dict[str, Credential] = field(default_factory=dict)
-    task: Task | None = None
+    task: Task | str = ""
     calling: asyncio.Task[dict[str, Any]] | None = None
+    waiting: asyncio.Task[dict[str, Any]] | None = None
 
     def stub(self, credential: Credential | None = None) -> "orders_pb2_grpc.OrdersServiceAsyncStub":
         """Return the orders service, over a connection that only that service can answer."""
@@ -44,9 +47,20 @@ class Agent:
         return orders_pb2_grpc.OrdersServiceStub(channel)
 
     async def ask(
-        self, *, action: str, resource: list[str], purpose: str, parameters: dict[str, Any] | None = None
+        self,
+        *,
+        action: str,
+        resource: list[str],
+        purpose: str,
+        parameters: dict[str, Any] | None = None,
+        prompt: str = "",
+        wait: float = 0.0,
     ) -> dict[str, Any]:
-        """Declare an intent to the broker; keep the credential, and tell what it says but its signature."""
+        """Declare an intent to the broker; keep the credential, and tell what it says but its signature.
+
+        Of the prompt that led to it a digest goes along, for the audit log. `wait` is how many seconds a person has to
+        approve it, where policy wants one.
+        """
         try:
             credential = await self.session.exchange(
                 action=action,
@@ -54,7 +68,9 @@ class Agent:
                 parameters=parameters,
                 purpose=purpose,
                 audience=self.service,
-                task=self.task or "",
+                task=self.task,
+                trail=trail_of(prompt=prompt),
+                wait=timedelta(seconds=wait) if wait else None,
             )
         except RefusedError as error:
             raise Refused(_told(error)) from None
@@ -68,6 +84,29 @@ class Agent:
             "claims": _decoded(claims),
         }
 
+    async def ask_people(self, **intent: Any) -> dict[str, Any]:  # noqa: ANN401  # as `ask`
+        """Declare an intent that a person has to approve; return what to tell the user, and wait in the background."""
+        try:
+            await self.ask(**intent)
+        except Refused as refusal:
+            if refusal.members["reason"] != "STEP_UP_REQUIRED":
+                raise
+            # The same intent again is the same request: nobody is asked twice.
+            self.waiting = asyncio.create_task(self.ask(**intent, wait=60.0))
+            return refusal.members
+        raise RuntimeError("nobody had to approve it")
+
+    async def approved(self) -> dict[str, Any]:
+        """Wait for the answer of the people; return what `ask` returns."""
+        if self.waiting is None:
+            raise RuntimeError("ask_people comes first")
+        return await self.waiting
+
+    async def join_task(self, *, task: str) -> dict[str, Any]:
+        """Work in a task that the chat has begun for this agent."""
+        self.task = task
+        return {}
+
     async def begin_task(self, *, purpose: str) -> dict[str, Any]:
         """Begin the piece of work that writes belong to."""
         self.task = await self.session.begin_task(purpose=purpose)
@@ -75,8 +114,8 @@ class Agent:
 
     async def end_task(self) -> dict[str, Any]:
         """End it; its credentials end with it."""
-        task, self.task = self.task, None
-        ending = await self.session.end_task(task or "")
+        task, self.task = self.task, ""
+        ending = await self.session.end_task(task)
         return {"revoked": ending.revoked}
 
     async def get_order(self, *, credential: str, order: str) -> dict[str, Any]:
@@ -96,10 +135,21 @@ class Agent:
     async def refund(self, *, credential: str, order: str, amount_cents: int) -> dict[str, Any]:
         """Pay back with a credential."""
         held = self.credentials[credential]
+        return await self.refund_with((), order, amount_cents, held)
+
+    async def refund_with(
+        self, metadata: tuple[tuple[str, str], ...], order: str, amount_cents: int, held: Credential | None = None
+    ) -> dict[str, Any]:
+        """Pay back with a credential that is held, or with whatever the metadata says."""
         request = orders_pb2.RefundOrderRequest(order_id=order, amount_cents=amount_cents)
         with _refusals():
-            paid = await self.stub(held).RefundOrder(request, timeout=10)
+            paid = await self.stub(held).RefundOrder(request, metadata=metadata, timeout=10)
         return {"refunded_cents": paid.refunded_cents}
+
+    async def refund_again(self, *, credential: str, order: str, amount_cents: int) -> dict[str, Any]:
+        """Send a credential once more that was good once: a loop, a retry, or a thief in this very process."""
+        bearer = (("authorization", f"Bearer {self.credentials[credential].token.reveal()}"),)
+        return await self.refund_with(bearer, order, amount_cents)
 
     async def try_all_orders(self, *, credential: str) -> dict[str, Any]:
         """Try one credential on every order of the shop."""
@@ -155,8 +205,8 @@ class Agent:
     def handlers(self) -> dict[str, Any]:
         """Return what this agent can be told to do."""
         names = (
-            "ask", "begin_task", "end_task", "get_order", "refund", "try_all_orders", "leak", "keep_calling",
-            "refused_at", "reach",
+            "ask", "ask_people", "approved", "begin_task", "join_task", "end_task", "get_order", "refund",
+            "refund_again", "try_all_orders", "leak", "keep_calling", "refused_at", "reach",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names} | {"identity": identity}
 
@@ -202,6 +252,7 @@ def _told(error: RefusedError) -> dict[str, Any]:
         "next_step": error.next_step or str(error).partition(": ")[2],
         "policies": error.policy_ids,
         "decision": error.decision_id,
+        "approval": error.approval_id if isinstance(error, StepUpRequired) else "",
     }
 
 

@@ -81,6 +81,12 @@ class Narrator:
             start = "".join(cell.ljust(width + 2) for cell, width in zip(cells, widths, strict=False))
             self._hanging(start, style, last, style, indent=_INDENT, hyphens=True)
 
+    def verbatim(self, text: str) -> None:
+        """Show what a command printed, as it printed it."""
+        for line in text.splitlines():
+            self.console.print(Text(f"{' ' * _INDENT}{line}".rstrip()), soft_wrap=True)
+        sys.stdout.flush()
+
     def end(self, text: str) -> None:
         """Say the last word."""
         self.console.print()

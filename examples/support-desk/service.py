@@ -8,6 +8,7 @@ SPIFFE_ENDPOINT_SOCKET says where the SPIRE agent answers.
 
 import argparse
 import asyncio
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -15,10 +16,12 @@ from lines import answer
 from orders.v1 import orders_pb2, orders_pb2_grpc
 from shop import CUSTOMERS, ORDERS, tenant_of_customer, tenant_of_order
 
-from broker.validator import Call, Entry, Resource, connect, reads, writes
+from broker.validator import Call, Entry, Resource, connect, outcome, reads, writes
 
 SERVICE_ID: Final = "spiffe://example.org/service/orders"
 CURRENCY: Final = "EUR"
+# A refund of more is another action, which a person answers for.
+MOST_UNASKED: Final = 5000
 _NAME: Final = "/orders.v1.OrdersService"
 
 
@@ -27,6 +30,7 @@ class Orders(orders_pb2_grpc.OrdersServiceServicer):
 
     def __init__(self) -> None:
         self.served = 0
+        self.refunds = 0
 
     async def GetOrder(self, request: orders_pb2.GetOrderRequest, context: Any) -> orders_pb2.GetOrderResponse:  # noqa: ANN401, ARG002, N802  # gRPC's signature
         """Look an order up."""
@@ -40,8 +44,10 @@ class Orders(orders_pb2_grpc.OrdersServiceServicer):
         return orders_pb2.GetCustomerResponse(name=CUSTOMERS[request.customer_id].name)
 
     async def RefundOrder(self, request: orders_pb2.RefundOrderRequest, context: Any) -> orders_pb2.RefundOrderResponse:  # noqa: ANN401, ARG002, N802
-        """Pay back."""
+        """Pay back, and say under which number that was booked."""
         self.served += 1
+        self.refunds += 1
+        await outcome().done(reference=f"refund-{request.order_id}-{self.refunds}")
         return orders_pb2.RefundOrderResponse(refunded_cents=request.amount_cents)
 
 
@@ -57,7 +63,7 @@ def _customer(request: orders_pb2.GetCustomerRequest) -> Call:
 
 def _refund(request: orders_pb2.RefundOrderRequest) -> Call:
     return Call(
-        action="order.refund",
+        action="order.refund" if request.amount_cents <= MOST_UNASKED else "order.refund_large",
         resource=Resource(type="order", id=request.order_id),
         tenant=tenant_of_order(request.order_id),
         parameters={"amount": request.amount_cents, "currency": CURRENCY},
@@ -73,9 +79,9 @@ CALLS: Final[dict[str, Entry]] = {
 }
 
 
-async def main(broker: str, broker_id: str, issuer: str) -> None:
+async def main(broker: str, broker_id: str, issuer: str, spool: Path | None) -> None:
     """Serve until standard input ends."""
-    async with connect(broker, broker_id=broker_id, issuer=issuer, spiffe_id=SERVICE_ID) as service:
+    async with connect(broker, broker_id=broker_id, issuer=issuer, spiffe_id=SERVICE_ID, spool=spool) as service:
         await service.ready()
         guard = service.interceptor(
             services=[orders_pb2.DESCRIPTOR.services_by_name["OrdersService"]],
@@ -88,7 +94,12 @@ async def main(broker: str, broker_id: str, issuer: str) -> None:
         await server.start()
 
         async def state() -> dict[str, Any]:
-            return {"port": bound, "served": orders.served, "spiffe_id": str(service.source.identity().spiffe_id)}
+            return {
+                "port": bound,
+                "served": orders.served,
+                "refunds": orders.refunds,
+                "spiffe_id": str(service.source.identity().spiffe_id),
+            }
 
         try:
             await answer({"state": state})
@@ -101,5 +112,6 @@ if __name__ == "__main__":
     parser.add_argument("--broker", required=True, help="host:port")
     parser.add_argument("--broker-id", required=True)
     parser.add_argument("--issuer", required=True, help="the `iss` of its credentials")
+    parser.add_argument("--spool", type=Path, help="a folder for what it has to report; it reports nothing without one")
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.broker, arguments.broker_id, arguments.issuer))
+    asyncio.run(main(arguments.broker, arguments.broker_id, arguments.issuer, arguments.spool))

@@ -36,12 +36,15 @@ WORKLOADS: Final = {
     "support-assistant": "spiffe://example.org/agent/support-assistant",
     "wholesale-assistant": "spiffe://example.org/agent/wholesale-assistant",
     "security": "spiffe://example.org/operator/security",
+    "chat": "spiffe://example.org/service/chat",
+    "refunds-lead": "spiffe://example.org/operator/refunds-lead",
 }
 _PROGRAMS: Final = {
     "orders-service": "service.py",
     "support-assistant": "agent.py",
     "wholesale-assistant": "thief.py",
     "security": "security.py",
+    "chat": "chat.py",
 }
 _PREFIX: Final = "broker-demo-"
 _LOCK: Final = "lock"
@@ -121,7 +124,7 @@ class Stage:
         """Start the agents, the service and the operator, together."""
         to_broker = ["--broker", self.broker_address, "--broker-id", BROKER_ID, "--issuer", ISSUER]
         for name, program in _PROGRAMS.items():
-            arguments = to_broker if name == "orders-service" else []
+            arguments = [*to_broker, "--spool", str(self._spool())] if name == "orders-service" else []
             self.begin(name, [str(self.interpreters[name]), str(HERE / program), *arguments])
         for name in _PROGRAMS:
             self.workers[name].answered()
@@ -131,6 +134,24 @@ class Stage:
         worker = self.begin("shared-key-service", [str(VENV / "bin" / "python"), str(HERE / "shared_key.py")])
         worker.answered()
         return worker
+
+    def command(self, name: str, *arguments: str) -> str:
+        """Run a `broker` command as one of the workloads, a person's usual way; return what it says.
+
+        Raises:
+            WorkerFailed: it did not end well.
+
+        """
+        worker = Worker(
+            name=f"{name}-command",
+            command=[str(self.interpreters[name]), "-m", "broker", *arguments],
+            directory=self.directory,
+            environment=self._environment(),
+        )
+        with self.interrupts.held():
+            self.workers[worker.name] = worker
+            worker.begin()
+        return worker.said()
 
     def begin(self, name: str, command: list[str], *, speaks: bool = True, seconds_to_end: float = 5.0) -> Worker:
         """Start a process; from its first instant it is one of those that will be ended."""
@@ -183,6 +204,11 @@ class Stage:
     def listening(self) -> list[int]:
         """Return those of our ports that somebody listens on."""
         return [port for port in sorted(self.ports) if _listens(port)]
+
+    def _spool(self) -> Path:
+        folder = self.directory / "orders-service.spool"
+        folder.mkdir(mode=0o700)
+        return folder
 
     def _workload_api(self) -> str:
         if self.spire is None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import access
 import aftermath
+import conversation
 import opening
 from narrator import Mismatch, Narrator
 from stage import Stage, opened
@@ -30,6 +31,7 @@ def tell(narrator: Narrator, stage: Stage) -> None:
     access.forbidden(narrator, stage)
     access.not_permitted(narrator, stage)
     access.revoked(narrator, stage, credential)
+    conversation.takes_place(narrator, stage)
     aftermath.audited(narrator, stage)
     aftermath.before_and_after(narrator, stage)
     aftermath.stopped(narrator, stage)
@@ -40,8 +42,8 @@ def run(interrupts: Interrupts, seconds: Callable[[], float]) -> int:
     narrator = Narrator()
     narrator.title(
         "A credential for one action, for minutes, bound to one agent",
-        "A support assistant looks up an order. SPIRE, the broker, two agents, an orders service and a security desk "
-        "run on this machine.",
+        "A support assistant looks up orders and pays money back. SPIRE, the broker, two agents, a chat, an orders "
+        "service, a refunds lead and a security desk run on this machine.",
     )
     try:
         with opened(interrupts) as stage:

@@ -127,6 +127,22 @@ class Worker:
         self._unread = bytearray(rest)
         return line
 
+    def said(self) -> str:
+        """Wait until it has ended by itself, and return all that it said.
+
+        Raises:
+            WorkerFailed: it ended badly, or does not end.
+
+        """
+        process = self._running()
+        try:
+            output, _ = process.communicate(timeout=ANSWER_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise self._failed(f"has not ended for {ANSWER_SECONDS:.0f} s") from None
+        if process.returncode:
+            raise self._failed(f"ended with {process.returncode}")
+        return output.decode()
+
     def await_in_log(self, pattern: str) -> re.Match[str]:
         """Wait until its log says this.
 

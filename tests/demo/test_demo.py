@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MARK = "SUPPORT_DESK_DEMO"
 # Three base64url parts, the first one a JOSE header: what no output may hold.
 RAW_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")
-STEPS = 12
+STEPS = 17
 PATIENCE = 60.0
 SEED = 20_260
 MOMENTS = 5
@@ -134,6 +134,11 @@ def test_every_step_does_what_it_says_and_nothing_is_left(begin: Start) -> None:
         "POLICY_NOT_PERMITTED",
         "TOKEN_REVOKED",
         "ms after the call to revoke",
+        "held by policy large-refund-when-approved",
+        "A person has to approve this first.",
+        "refused: CREDENTIAL_SPENT; it was paid once",
+        "TASK_BOUNDARY_EXCEEDED",
+        "refund-1233-2",
         "vouches for",
         "NOT intact",
         "12 of 12",
