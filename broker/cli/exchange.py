@@ -2,11 +2,13 @@
 
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import click
 
 from broker.cli.connection import options, run, show
+from broker.cli.duration import Duration
 from broker.client import Credential, Session
 from broker.errors import Refusal
 from broker.intent import Json, parse_parameters
@@ -20,6 +22,7 @@ from broker.intent import Json, parse_parameters
 @click.option("--purpose", required=True, help="Why; registered for this agent.")
 @click.option("--audience", required=True, help="The SPIFFE ID of the service that will be called.")
 @click.option("--task", default="", help="The task this belongs to; writes need one.")
+@click.option("--wait", type=Duration(), help="Wait so long for a person, where one has to approve it; such as 5m.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the token to this new file, mode 0600.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def exchange(  # noqa: PLR0913  # one parameter an option
@@ -34,6 +37,7 @@ def exchange(  # noqa: PLR0913  # one parameter an option
     purpose: str,
     audience: str,
     task: str,
+    wait: timedelta | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -55,6 +59,7 @@ def exchange(  # noqa: PLR0913  # one parameter an option
             purpose=purpose,
             audience=audience,
             task=task,
+            wait=wait,
         )
 
     credential = run(address, broker_id, socket, spiffe_id, work)

@@ -1,4 +1,4 @@
-"""The three quick starts, word for word, one after the other, on a SPIRE that the reader runs already."""
+"""The quick starts, word for word, one after the other, on a SPIRE that the reader runs already."""
 
 import pytest
 
@@ -16,5 +16,12 @@ async def test_from_an_own_spire_to_a_guarded_call(reader: Reader) -> None:
     assert "PURPOSE_REFUSED" in refused
     assert "AGENT_REVOKED" in ended
     assert "intact" in ended
+    *_, waiting, approved, given, again, story = await follow(reader, DOCS / "quickstart-approvals.md")
+    assert "order.refund" in waiting
+    assert "approved" in approved
+    assert "assistant-may-refund-more-once-approved" in given
+    assert "STEP_UP_REQUIRED" in again
+    assert "denied" in again
+    assert all(part in story for part in ("operator/duty", "order.refund", "One refund is enough."))
     await follow(reader, DOCS / "quickstart-service.md")
     assert (await follow(reader, DOCS / "quickstart-agent.md"))[-1].strip() == "coffee grinder"
