@@ -99,8 +99,8 @@ def guards_of(work: Work) -> Sequence[Guard]:
 
 
 def writes_of(work: Work) -> Sequence[Write]:
-    """What is written of a grant; nothing of one that is given again."""
-    if work.credential is None or work.permit is None or work.reissued:
+    """What is written of a grant; nothing of one that is given again, which nobody decided anew."""
+    if work.credential is None or work.permit is None:
         return ()
     grant = work.credential.grant
     beside = writes_of_terms(

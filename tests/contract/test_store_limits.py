@@ -259,6 +259,13 @@ def test_steps_are_taken_in_their_order(store: Store, places: tuple[int, ...], t
     assert isinstance(elsewhere, Committed)
 
 
+@pytest.mark.parametrize(("places", "taken"), [((0, 2), 1), ((0, 1, 1), 2), ((0, 2, 1, 2), 3), ((1, 2, 0), 1)])
+def test_a_step_out_of_turn_is_none(store: Store, places: tuple[int, ...], taken: int) -> None:
+    steps = [Step(subject="task_1", sequence="a b c d", place=place) for place in places]
+    store.commit([noting("", each) for each in steps])
+    assert store.granted("task_1", ["task_1"]).steps == ({("task_1", "a b c d"): taken} if 0 in places else {})
+
+
 def test_the_guard_gives_the_reason_that_it_was_given(store: Store) -> None:
     store.commit([noting("", step(0)), noting("", step(1))])
     (answer,) = store.commit([open_until(2, Reason.SEQUENCE_CHANGED)])

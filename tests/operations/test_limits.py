@@ -17,6 +17,7 @@ from broker.operations.calls import ExchangeAnswer
 from broker.operations.task_calls import HeartbeatCall
 from tests.operations.limiting import DUTIES, SEQUENCE, bundle, change, give_back, midnight, move, refund, write
 from tests.operations.world import SUPPORT, WHOLESALE, open_world
+from tests.unit.policy.test_limit import limited
 
 TEN: dict[str, Json] = {"per": "task", "max": 10}
 HUNDRED: dict[str, Json] = {"per": "task", "max": 100, "sum": "amount"}
@@ -181,6 +182,31 @@ async def test_agents_and_their_neighbours_are_counted_apart(tmp_path: Path) -> 
         await world.granted(WHOLESALE, **CANCEL, task=(await world.begin(WHOLESALE)).id)
         refused = await world.refused(WHOLESALE, **CANCEL, task=(await world.begin(WHOLESALE)).id)
         assert refused.detail == "policy wholesale-may-cancel-an-order, per day"
+
+
+@pytest.mark.parametrize("per", ["conversation", "agent", "day"])
+async def test_two_agents_under_one_policy_are_counted_apart(tmp_path: Path, per: str) -> None:
+    write(tmp_path, limited({"per": per, "max": 1}, policy='@id("order-readers-may-look-up-orders")'))
+    async with open_world(tmp_path) as world:
+        for who in (SUPPORT, WHOLESALE):  # who name their conversations alike
+            await world.granted(who, task=(await world.begin(who, conversation="c")).id)
+            refused = await world.refused(who, task=(await world.begin(who, conversation="c")).id)
+            assert refused.detail == f"policy order-readers-may-look-up-orders, per {per}"
+
+
+async def test_each_limit_of_a_policy_counts_for_itself(tmp_path: Path) -> None:
+    """Two of one kind; and one that adds up something else from some bundle on."""
+    write(tmp_path, bundle({"per": "task", "max": 4}, {"per": "task", "max": 4}))
+    async with open_world(tmp_path) as world:
+        task = (await world.begin()).id
+        for _ in range(4):
+            await world.granted(**refund(task))
+        await change(world, bundle({"per": "task", "max": 20, "sum": "amount"}))
+        await world.granted(**refund(task, 20))
+        assert (await world.refused(**refund(task, 1))).reason is Reason.LIMIT_REACHED
+        await change(world, bundle({"per": "task", "max": 5}))  # what it had counted still counts
+        await world.granted(**refund(task))
+        assert (await world.refused(**refund(task))).reason is Reason.LIMIT_REACHED
 
 
 async def test_a_new_process_goes_on_counting(tmp_path: Path) -> None:
