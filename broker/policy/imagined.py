@@ -18,6 +18,7 @@ from broker.policy.compiled import Answer, CompiledPolicy, Entity, Verdict
 from broker.policy.decide import decide
 from broker.policy.decision import Deny, Question
 from broker.policy.entities import Agent
+from broker.policy.history import History
 from broker.policy.rules import Rule, policy_set
 
 _ANY: Final = pst.ScopeAny()
@@ -82,7 +83,9 @@ def holding(policy: CompiledPolicy, question: Question, parts: Iterable[Part]) -
     """
     sources = {f"part{number}": part.source for number, part in enumerate(parts)}
     rules = {name: _as_permit(name, source) for name, source in sources.items()}
-    decision = decide(replace(policy, rules=rules, engine=policy_set(rules.values())), question)
+    # What was granted before is a check behind Cedar; it would refuse every part alike.
+    alone = replace(question, history=History())
+    decision = decide(replace(policy, rules=rules, engine=policy_set(rules.values())), alone)
     return tuple(name in decision.policy_ids for name in sources)
 
 

@@ -230,6 +230,7 @@ def test_explaining_says_what_stands_in_the_way_and_what_counts() -> None:
     (fact,) = told.facts
     assert "separate duties refund-or-cancel: not in one task with order.cancel" in fact.values
     assert not told.ways
+    assert {one.rule.id for one in told.considered if one.applies} == {"support-may-refund"}
     free = explain(policy, refund())
     assert isinstance(free.decision, Permit)
     assert [str(charge.limit) for charge in free.decision.terms.charges] == ["support-may-refund: 9 grants per task"]
