@@ -12,7 +12,7 @@ from broker.audit.event import Opening
 from broker.errors import Reason, Refusal
 from broker.outcome import Report
 from broker.trail import Trail
-from tests.operations.test_task_boundary import changed
+from tests.operations.limiting import bundle, change
 from tests.operations.world import ORDERS, RETAIL_DESK, SECURITY, SUPPORT, World, open_world, said
 
 CHAT = "spiffe://example.org/service/chat"
@@ -259,12 +259,9 @@ async def test_one_message_with_two_uses_and_one_failure_ends_nothing(world: Wor
     assert await dead(world) == set()
 
 
-LIMITED = '@max_lifetime("PT2M")\n@limit("[{\\"per\\": \\"task\\", \\"max\\": 1}]")\n'
-
-
 async def test_what_was_charged_is_given_back_once(world: World) -> None:
     """The limit of one refund a task is free again when nothing came of the first, and it is free once."""
-    await changed(world, "writes.cedar", lambda text: text.replace('@max_lifetime("PT2M")\n', LIMITED, 1))
+    await change(world, bundle({"per": "task", "max": 1}))
     task = await world.begin()
     credential = await given(world, task=task.id, **REFUND)
     assert (await world.refused(task=task.id, **REFUND)).reason is Reason.LIMIT_REACHED
