@@ -1,5 +1,6 @@
 """Cursors that are not the reader's own of this very stream: an error with its reason, never other data (H1)."""
 
+import hmac
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -155,3 +156,21 @@ async def test_h1_a_store_that_was_restored_from_a_backup(own_house: House) -> N
     await refused(house, first(revocations(service, followed)), "CURSOR_FOREIGN")
     # And what was read before the backup was taken is still what follows.
     assert (await first(audit(reader, before))).from_position < kept
+
+
+async def test_i9_a_seal_takes_as_long_wherever_it_differs(
+    house: House, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one secret that is compared is a cursor's seal; tokens and notes are judged by their signatures."""
+    compared: list[int] = []
+    compare = hmac.compare_digest
+
+    def noted(one: bytes, other: bytes) -> bool:
+        compared.append(len(one))
+        return compare(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", noted)
+    flipped = held.audit[:-2] + ("AA" if held.audit[-2:] != "AA" else "BA")
+    await refused(house, first(audit(house.good(SECURITY), flipped)), "CURSOR_TAMPERED", "CURSOR_MALFORMED")
+    assert await first(audit(house.good(SECURITY), held.audit))
+    assert set(compared) == {32}, "it was compared whole, and in no other way"
