@@ -51,6 +51,14 @@ def test_a_store_is_found_again_as_it_was_left(path: Path) -> None:
         assert [answer.position for answer in store.commit([noting("next")])] == [300]
 
 
+def test_a_commit_is_flushed_before_it_is_answered(path: Path) -> None:
+    """What the engine is told: whether the disk keeps it is the disk's word."""
+    full = 2
+    with closing(opened(path)) as store, store._session.failing_closed() as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (full,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_its_files_are_nobody_elses(path: Path) -> None:
     previous = os.umask(0)
     try:
