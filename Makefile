@@ -6,7 +6,7 @@ VENV := .venv/bin
 AGAINST ?= $(shell git describe --tags --abbrev=0 2>/dev/null || git rev-parse --quiet --verify HEAD~1 || echo HEAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo recording test test-containers bench fuzz fuzz-full lint format generate generate-check breaking requirements spire spire-up spire-down clean
+.PHONY: help setup demo recording test test-containers bench attack mutants fuzz fuzz-full audit lint format generate generate-check breaking requirements spire spire-up spire-down clean
 .NOTPARALLEL:
 
 help: ## List these targets
@@ -35,6 +35,15 @@ fuzz: setup ## Fuzz every parser of strangers' bytes, 20 s each (FUZZ_ARGS=token
 
 fuzz-full: setup ## Fuzz as long as said (SECONDS=600 each), keep what reaches new code, and add up the counts
 	@$(VENV)/python -m tests.fuzz --seconds $(or $(SECONDS),600) --record --keep $(FUZZ_ARGS)
+
+mutants: setup ## Take out one safeguard after the other, and see its test fail (MUTANTS_ARGS="--part 1/3", or names)
+	@$(VENV)/python -m tests.mutants $(MUTANTS_ARGS)
+
+attack: setup ## Try every attack of docs/threat-model.md at every entrance that it can reach
+	@$(VENV)/python -m pytest tests/attacks tests/properties $(PYTEST_ARGS)
+
+audit: setup ## Look for known weaknesses: in our code (bandit), in what is pinned, in the bill of materials
+	@$(VENV)/python -m deploy.audit
 
 lint: setup ## Check style, types, proto files and import directions
 	@$(VENV)/ruff check

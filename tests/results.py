@@ -33,8 +33,19 @@ def machine() -> str:
     )
 
 
-def add(path: Path, counts: Mapping[str, Mapping[str, float]], *, command: str, seed: int) -> dict[str, Any]:
-    """Add one sitting's counts, by name, to the file; return the whole of it."""
+def add(
+    path: Path, counts: Mapping[str, Mapping[str, float]], *, command: str, seed: int, tried: str
+) -> dict[str, Any]:
+    """Add one sitting's counts, by name, to the file; return the whole of it.
+
+    Args:
+        path: the file.
+        counts: what was counted.
+        command: by which it is counted again.
+        seed: of its choices.
+        tried: the commit, asked for before anything was written.
+
+    """
     held: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"totals": {}, "sittings": []}
     for name, counted in counts.items():
         total = held["totals"].setdefault(name, {})
@@ -45,7 +56,7 @@ def add(path: Path, counts: Mapping[str, Mapping[str, float]], *, command: str, 
             "at": datetime.now(UTC).strftime("%Y-%m-%d"),
             "command": command,
             "seed": seed,
-            "commit": commit(),
+            "commit": tried,
             "machine": machine(),
         }
     )

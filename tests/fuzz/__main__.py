@@ -46,6 +46,7 @@ class Ran:
 def fuzz(*, seconds: int, seed: int | None, at_once: int, record: bool, keep: bool, names: tuple[str, ...]) -> None:
     """Fuzz the parsers that strangers' bytes reach; all of them when none is named."""
     seed = seed or SystemRandom().randrange(1, 2**31)
+    tried = results.commit()
     chosen = names or tuple(sorted(TARGETS))
     click.echo(f"fuzz: seed {seed}, {seconds} s each")
     with ThreadPoolExecutor(at_once) as pool:
@@ -59,7 +60,7 @@ def fuzz(*, seconds: int, seed: int | None, at_once: int, record: bool, keep: bo
         elif keep:
             write_corpus(name, _chosen(name, each.grown))
     if record:
-        _record(ran, seconds, seed)
+        _record(ran, seconds, seed, tried)
     sys.exit(any(each.status for each in ran.values()))
 
 
@@ -97,12 +98,12 @@ def _chosen(name: str, grown: tuple[bytes, ...]) -> set[bytes]:
     return set(new[:KEPT])
 
 
-def _record(ran: Mapping[str, Ran], seconds: int, seed: int) -> None:
+def _record(ran: Mapping[str, Ran], seconds: int, seed: int, tried: str) -> None:
     counts = {
         name: {"executions": each.executions, "seconds": seconds, "finds": int(bool(each.status))}
         for name, each in ran.items()
     }
-    held = results.add(RESULTS, counts, command=f"make fuzz-full SECONDS={seconds}", seed=seed)
+    held = results.add(RESULTS, counts, command=f"make fuzz-full SECONDS={seconds}", seed=seed, tried=tried)
     rows = [
         [name, f"{total['executions']:,.0f}", f"{total['seconds'] / 60:.1f}", f"{total['finds']:.0f}"]
         for name, total in sorted(held["totals"].items())

@@ -1,6 +1,7 @@
 """What a user installs: the wheel's contents, a base install without the server, and what an import costs."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -98,3 +99,16 @@ def test_importing_costs_at_most_twice_what_it_stands_on(name: str) -> None:
     """The least of some turns of each, in turn: what is left of a busy machine's noise is on both sides."""
     costs = [(processor_seconds("import grpc, spiffe"), processor_seconds(f"import {name}")) for _ in range(5)]
     assert min(sdk for _, sdk in costs) <= 2 * min(below for below, _ in costs), costs
+
+
+def test_two_builds_are_the_same_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever builds this commit gets this wheel: at another time, in another folder, by another umask."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")
+    wheels = []
+    for name, mask in (("one", 0o022), ("other", 0o077)):
+        before = os.umask(mask)
+        try:
+            wheels.append(build_wheel(tmp_path / name).read_bytes())
+        finally:
+            os.umask(before)
+    assert wheels[0] == wheels[1]
