@@ -1,0 +1,239 @@
+"""Held requests as a state machine: whatever is done in whatever order, nothing is given that people did not approve.
+
+The model is a list of requests; the issuer is the real one, with its store on disk, restarted in the middle.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from broker.approval import ApprovalState
+from broker.credential.token import Credential
+from broker.errors import Reason, Refusal
+from tests.operations.approving import GROUP, bundle, payout
+from tests.operations.limiting import move, write
+from tests.operations.world import DEPUTY, LEAD, SECURITY, SUPPORT, World, open_world
+
+T = TypeVar("T")
+ACCOUNTS: Final = ("A", "B")
+# None of them is a multiple of the step, so that no moment is a question of microseconds.
+STEP: Final = 4
+PENDING, GOOD, BYPASS = 15, 5, 10
+HELD = GROUP | {"quorum": 2, "pending_for": f"PT{PENDING}M", "good_for": f"PT{GOOD}M", "bypass": f"PT{BYPASS}M"}
+OPEN = ("pending", "approved")
+
+
+@dataclass
+class Request:
+    """What must be so of one request."""
+
+    id: str
+    task: str
+    account: str
+    asked: int
+    state: str = "pending"
+    yes: dict[str, bool] = field(default_factory=dict)
+    decided: int = 0
+    bypass: int | None = None
+    given: int = 0
+
+    def at(self, now: int) -> str:
+        """Where it stands."""
+        late = {"pending": self.asked + PENDING, "approved": self.decided + GOOD}
+        return "expired" if self.state in late and now > late[self.state] else self.state
+
+    def bypasses(self, now: int) -> bool:
+        return self.bypass is not None and now < self.bypass
+
+    def end(self, state: str, now: int) -> None:
+        if self.at(now) in OPEN:
+            self.state = state
+        self.bypass = None
+
+
+class Approvals(RuleBasedStateMachine):
+    """Ask, answer, use, take back, end, revoke, restart, and let time pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.folder = tempfile.TemporaryDirectory(prefix="approvals-")
+        self.stack = AsyncExitStack()
+        self.requests: list[Request] = []
+        self.tasks: dict[str, bool] = {}
+        self.now = 0
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    @initialize()
+    def start(self) -> None:
+        write(Path(self.folder.name), bundle(HELD))
+        self.world: World = self.run(self.stack.enter_async_context(open_world(Path(self.folder.name))))
+        self.begin()
+
+    def teardown(self) -> None:
+        self.run(self.stack.aclose())
+        self.run(self.loop.shutdown_default_executor())
+        self.loop.close()
+        self.folder.cleanup()
+
+    def task(self, number: int) -> str:
+        return list(self.tasks)[number % len(self.tasks)]
+
+    def intent(self, task: str, account: str) -> dict[str, Any]:
+        return self.run(payout(self.world, task=task, parameters={"account": account}))
+
+    def told(self, work: Coroutine[Any, Any, Any]) -> Reason | None:
+        """Return what a call is refused with; None when it is served."""
+        try:
+            self.run(work)
+        except Refusal as refusal:
+            return refusal.reason
+        return None
+
+    @precondition(lambda self: len(self.tasks) < 3)
+    @rule()
+    def begin(self) -> None:
+        task = self.run(self.world.begin(lifetime=timedelta(hours=8))).id
+        self.tasks[task] = True
+
+    @rule(number=st.integers(0, 2))
+    def end(self, number: int) -> None:
+        task = self.task(number)
+        told = self.told(self.world.end(task))
+        assert told is (None if self.tasks[task] else Reason.TASK_ENDED)
+        self.tasks[task] = False
+        for each in self.requests:
+            if each.task == task and told is None:
+                each.end("withdrawn", self.now)
+
+    @rule(number=st.integers(0, 2), account=st.sampled_from(ACCOUNTS), times=st.integers(1, 3))
+    def ask(self, number: int, account: str, times: int) -> None:
+        """Ask without an approval, several at once: a bypass lets it pass, or all wait for one and the same."""
+        task = self.task(number)
+        calls = [self.world.call(**self.intent(task, account)) for _ in range(times)]
+        answers = self.run(self.world.issuer.exchange(calls))
+        if not self.tasks[task]:
+            assert {answer.reason for answer in answers if isinstance(answer, Refusal)} == {Reason.TASK_ENDED}
+            return
+        bypassing = [each for each in self.requests if each.task == task and each.bypasses(self.now)]
+        if bypassing:
+            assert all(isinstance(answer, Credential) for answer in answers)
+            return
+        same = [each for each in reversed(self.requests) if (each.task, each.account) == (task, account)]
+        telling = next((each for each in same if each.at(self.now) in (*OPEN, "denied")), None)
+        if telling is not None and telling.state == "denied":
+            assert {answer.reason for answer in answers if isinstance(answer, Refusal)} == {Reason.APPROVAL_DENIED}
+            return
+        held = {answer.held.approval for answer in answers if isinstance(answer, Refusal) and answer.held}
+        assert len(held) == 1, answers
+        if telling is not None:
+            assert held == {telling.id}
+        else:
+            (name,) = held
+            assert name not in {each.id for each in self.requests}
+            self.requests.append(Request(id=name, task=task, account=account, asked=self.now))
+
+    @precondition(lambda self: bool(self.requests))
+    @rule(number=st.integers(0, 9), account=st.sampled_from(ACCOUNTS), times=st.integers(1, 4), other=st.booleans())
+    def use(self, number: int, account: str, times: int, other: bool) -> None:
+        """Use one, several at once; for what it is for, or for something else."""
+        request = self.requests[number % len(self.requests)]
+        asked = account if other else request.account
+        calls = [self.world.call(**self.intent(request.task, asked), approval=request.id) for _ in range(times)]
+        answers = self.run(self.world.issuer.exchange(calls))
+        given = [answer for answer in answers if isinstance(answer, Credential)]
+        reasons = {answer.reason for answer in answers if isinstance(answer, Refusal)}
+        if not self.tasks[request.task]:
+            assert (given, reasons) == ([], {Reason.TASK_ENDED})
+        elif asked != request.account:
+            assert (given, reasons) == ([], {Reason.APPROVAL_MISMATCH})
+        elif request.at(self.now) == "approved":
+            assert len(given) == 1
+            assert reasons <= {Reason.APPROVAL_USED}
+            assert len(request.yes) == 2, "as many as policy wants have said yes"
+            request.state, request.given = "used", request.given + 1
+        else:
+            assert (given, reasons) == ([], {Reason[f"APPROVAL_{request.at(self.now).upper()}"]})
+
+    @precondition(lambda self: bool(self.requests))
+    @rule(number=st.integers(0, 9), who=st.sampled_from([LEAD, DEPUTY]), bypass=st.booleans())
+    def approve(self, number: int, who: str, bypass: bool) -> None:
+        request = self.requests[number % len(self.requests)]
+        state = request.at(self.now)
+        told = self.told(self.world.approve(request.id, who, bypass=timedelta(minutes=BYPASS) if bypass else None))
+        if state in OPEN and who in request.yes:
+            assert told is None
+        elif state != "pending":
+            assert told is Reason[f"APPROVAL_{'USED' if state == 'approved' else state.upper()}"]
+        else:
+            assert told is None
+            request.yes[who] = bypass
+            if len(request.yes) == 2:
+                request.state, request.decided = "approved", self.now
+                request.bypass = self.now + BYPASS if all(request.yes.values()) else None
+
+    @precondition(lambda self: bool(self.requests))
+    @rule(number=st.integers(0, 9), withdraw=st.booleans())
+    def take_back(self, number: int, withdraw: bool) -> None:
+        request = self.requests[number % len(self.requests)]
+        state = request.at(self.now)
+        told = self.told(self.world.withdraw(request.id) if withdraw else self.world.deny(request.id))
+        if state in OPEN or request.bypasses(self.now):
+            assert told is None
+            request.end("withdrawn" if withdraw else "denied", self.now)
+        else:
+            assert told is Reason[f"APPROVAL_{state.upper()}"]
+
+    @rule()
+    def revoke_and_lift(self) -> None:
+        revoked = self.run(self.world.revoke("agent", SUPPORT))
+        self.run(self.world.lift(revoked.revocation))
+        for each in self.requests:
+            each.end("withdrawn", self.now)
+
+    @rule()
+    def wait(self) -> None:
+        self.now += STEP
+        move(self.world, self.world.time() + timedelta(minutes=STEP))
+        for who in (LEAD, DEPUTY, SECURITY):
+            self.world.renew(who)
+
+    @rule()
+    def restart(self) -> None:
+        before = self.world
+        self.run(self.stack.aclose())
+        self.world = self.run(self.stack.enter_async_context(open_world(Path(self.folder.name))))
+        self.world.domains, self.world.trusted = before.domains, before.trusted
+        self.world.time.ahead = before.time.ahead
+        self.world._evidence = before._evidence
+
+    @invariant()
+    def each_is_given_once_at_most_and_stands_where_it_should(self) -> None:
+        for each in self.requests:
+            assert each.given <= 1
+            shown = self.run(self.world.approval(each.id, SUPPORT))
+            assert shown.state is ApprovalState(each.at(self.now)), each
+            bypassing = shown.bypass_until is not None and shown.bypass_until > self.world.time()
+            assert bypassing is each.bypasses(self.now)
+
+
+Approvals.TestCase.settings = settings(
+    max_examples=10,
+    stateful_step_count=25,
+    deadline=None,
+    # Shrinking would open hundreds of issuers.
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+TestApprovals = Approvals.TestCase
