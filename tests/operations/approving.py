@@ -12,7 +12,7 @@ from broker.operations.approval_calls import ApprovalAnswered, ApproveCall
 from broker.operations.approver import Approvers
 from broker.operations.calls import Context
 from broker.person.identity_token import VerifiedIdentity
-from tests.operations.world import CHAT, LEAD, World
+from tests.operations.world import CHAT, DEPUTY, LEAD, World
 from tests.unit.policy.bundles import EXAMPLE, added, replaced, without_cases
 
 ACCOUNT = {"account": "DE02120300000000202051"}
@@ -38,6 +38,7 @@ identities = [{{ issuer = "{ISSUER}", subject = "omar" }}]
 name = "customer-42"
 tenants = ["retail"]
 groups = ["refund-approvers"]
+spiffe_ids = ["{DEPUTY}"]
 identities = [{{ issuer = "{ISSUER}", subject = "customer" }}]
 
 [[person]]

@@ -313,6 +313,18 @@ async def test_what_changed_between_approval_and_use_wins(world: World, meanwhil
     assert not await events(world, "credential.granted")
 
 
+async def test_what_was_not_asked_of_people_is_not_met_by_them(world: World) -> None:
+    """The owner does not count any more. It was not the owner who said yes; still nobody was asked whether it was."""
+    await change(world, bundle(GROUP))
+    asked, approval = await approved(world)
+    await change(world, bundle(GROUP | {"owners": "excluded"}))
+    refusal = await world.refused(**asked, approval=approval)
+    assert refusal.reason is Reason.STEP_UP_REQUIRED
+    assert refusal.held is not None
+    await world.approve(refusal.held.approval)
+    await world.granted(**asked, approval=refusal.held.approval)
+
+
 async def test_what_does_not_matter_does_not_void_it(world: World) -> None:
     """A new bundle that asks for no more, a renewed SVID: the credential is bound to the leaf that asks for it."""
     asked, approval = await approved(world)

@@ -167,6 +167,8 @@ async def test_the_person_that_the_task_is_for_confirms(
         asked = await of_a_customer(world)
         approval = await world.held(**asked)
         assert await refusal_of(say_yes(world, approval, "lena")) is Reason.APPROVER_REFUSED
+        by_svid = say_yes(world, approval, who=DEPUTY)  # the same person, by an operator's SVID
+        assert await refusal_of(by_svid) is Reason.APPROVER_REFUSED
         if reason is not None:
             assert await refusal_of(say_yes(world, approval, "customer")) is reason
             signed_in(world)
@@ -181,6 +183,23 @@ async def test_without_a_known_person_nobody_can_confirm(tmp_path: Path) -> None
         approval = await world.held(**await payout(world))
         for subject in ("customer", "lena"):
             assert await refusal_of(say_yes(world, approval, subject)) is Reason.APPROVER_REFUSED
+
+
+async def test_who_may_only_look_decides_nothing(tmp_path: Path) -> None:
+    write(tmp_path, bundle(OWNERS, people=True))
+    rules = tmp_path / "policy" / "broker.cedar"
+    both = 'action in [Action::"broker.approval.decide", Action::"broker.approval.read"],\n    resource is Task\n);\n'
+    text = rules.read_text()
+    assert text.endswith(both)
+    rules.write_text(text.removesuffix(both) + 'action == Action::"broker.approval.read",\n    resource is Task\n);\n')
+    async with open_world(tmp_path) as world:
+        signed_in(world)
+        approval = await world.held(**await payout(world))
+        call = ApprovalCall(context=context(world, CHAT, "lena"), approval=approval, text="no")
+        assert (await world.issuer.get_approval(call)).id == approval
+        assert await refusal_of(say_yes(world, approval, "lena")) is Reason.POLICY_NOT_PERMITTED
+        assert await refusal_of(world.issuer.deny(call)) is Reason.POLICY_NOT_PERMITTED
+        await say_yes(world, approval, "lena", who=LEAD)
 
 
 async def test_what_is_another_tenants_is_as_if_it_were_not_there(peopled: World) -> None:
@@ -316,6 +335,23 @@ async def test_a_bypass_lets_this_kind_pass_and_each_use_names_it(world: World) 
     assert (await world.refused(**asked)).reason is Reason.STEP_UP_REQUIRED
 
 
+def customer_reads_held() -> dict[str, bytes]:
+    """The example in which looking a customer up has to be approved as well."""
+    lines = EXAMPLE["reads.cedar"].decode().splitlines()
+    name = next(line for line in lines if line.startswith("@id") and "customer" in line)
+    return replaced("reads.cedar", name, f"{name} @step_up({json.dumps(json.dumps(HALF_AN_HOUR))})")
+
+
+async def test_a_bypass_is_for_one_kind(world: World) -> None:
+    await change(world, bundle(HALF_AN_HOUR, files=customer_reads_held()))
+    asked = await payout(world)
+    approval = await world.held(**asked)
+    await world.approve(approval, bypass=timedelta(minutes=30))
+    await world.granted(**{**asked, "parameters": {"account": OTHER}})
+    refusal = await world.refused(action="customer.read", resource="customer/c-77", task=asked["task"])
+    assert refusal.reason is Reason.STEP_UP_REQUIRED
+
+
 async def test_a_bypass_never_widens(world: World) -> None:
     asked = await bypassing(world)
     del asked["bypass_of"]
@@ -374,10 +410,7 @@ async def test_a_bypass_takes_everybody_who_approves(world: World) -> None:
 
 
 async def test_what_is_held_without_a_task_is_approved_all_the_same(world: World) -> None:
-    note = f"@step_up({json.dumps(json.dumps(HALF_AN_HOUR))})"
-    reads = EXAMPLE["reads.cedar"].decode()
-    name = next(line for line in reads.splitlines() if line.startswith("@id") and "customer" in line)
-    await change(world, bundle(files=replaced("reads.cedar", name, f"{name} {note}")))
+    await change(world, bundle(files=customer_reads_held()))
     asked = {"action": "customer.read", "resource": "customer/c-77"}
     approval = await world.held(**asked)
     assert await refusal_of(world.approve(approval, bypass=timedelta(minutes=1))) is Reason.BYPASS_REFUSED
