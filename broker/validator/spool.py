@@ -2,7 +2,8 @@
 
 One thread writes; what is added while it writes is written together next, with one fsync. Nothing here ever raises into
 the service's call, and nothing waits for the broker. When there is no more room, or the disk fails, reports are dropped
-and counted, and the count is itself reported once there is room: what is in the spool already was promised first.
+and counted, and the count is itself reported once there is room: what is in the spool already was promised first. A
+count is a report too, so it is said once in a while only: whoever shows one token again and again makes few of them.
 """
 
 import fcntl
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -26,6 +27,9 @@ from broker.outcome import Report, ReportKind
 _LOG: Final = logging.getLogger(__name__)
 # How many reports wait at most. An outcome always finds room: its use did.
 MOST: Final = 100_000
+# How long what is dropped is counted before that is said again.
+SAID_EVERY: Final = timedelta(seconds=10)
+_LOOK_SECONDS: Final = 1.0
 _TOGETHER: Final = 512
 _REMEMBERED: Final = 10_000
 _VERSION: Final = 1
@@ -63,6 +67,7 @@ class Spool:
         new_id: makes a UUID.
         on_added: called from the spool's thread when there is something to send.
         most: how many reports wait at most.
+        said_every: how long what is dropped is counted before that is said again.
 
     Raises:
         SpoolUnusable: another process has it, it is open to others, it is damaged, or it cannot be written.
@@ -77,10 +82,13 @@ class Spool:
         new_id: Callable[[], str],
         on_added: Callable[[], None] = lambda: None,
         most: int = MOST,
+        said_every: timedelta = SAID_EVERY,
     ) -> None:
         self._clock = clock
         self._new_id = new_id
         self._most = most
+        self._said_every = said_every
+        self._said_at: datetime | None = None
         self.on_added = on_added
         self._lock = _lock(folder)
         try:
@@ -92,6 +100,7 @@ class Spool:
                 f"{folder / _NAME} cannot be used: {problem}; move it away, and its reports are lost"
             ) from problem
         self._lost = 0
+        self._unsaid = True  # there may be a count from the last time
         self._closed = False
         self._turned_away: dict[str, None] = {}  # the uses among them: what comes of those is dropped too
         self._counting = threading.Lock()
@@ -126,6 +135,9 @@ class Spool:
         self._closed = True
         self._jobs.put(None)
         self._thread.join()
+        with suppress(queue.Empty):  # what another thread asked for at the same moment
+            while (job := self._jobs.get_nowait()) is not None:
+                job.future.set_result(job.otherwise)
         self._connection.close()
         os.close(self._lock)
 
@@ -142,12 +154,14 @@ class Spool:
     def _run(self) -> None:
         going = True
         while going:
-            jobs: list[_Job[Any] | None] = [self._jobs.get()]
+            jobs: list[_Job[Any] | None] = []
             with suppress(queue.Empty):
+                jobs.append(self._jobs.get(timeout=_LOOK_SECONDS))
                 while len(jobs) < _TOGETHER:
                     jobs.append(self._jobs.get_nowait())
             going = None not in jobs
-            self._write([job for job in jobs if job is not None])
+            if jobs or self._lost or self._unsaid:  # what is only counted is said though nothing else happens
+                self._write([job for job in jobs if job is not None])
 
     def _write(self, jobs: Sequence[_Job[Any]]) -> None:
         connection, before = self._connection, self._waiting
@@ -186,12 +200,16 @@ class Spool:
         return True
 
     def _say_dropped(self, connection: sqlite3.Connection) -> None:
-        """Turn the count into a report, once there is room for one."""
+        """Turn the count into a report, once there is room for one, and some time after the last one."""
         (dropped,) = connection.execute("SELECT dropped FROM state").fetchone()
-        if dropped and self._waiting < self._most:
-            said = Report(id=self._new_id(), kind=ReportKind.DROPPED, at=self._clock(), count=dropped)
-            self._put(connection, said)
+        self._unsaid = dropped > 0
+        now = self._clock()
+        # A clock that was set back must not keep it silent.
+        soon = self._said_at is not None and self._said_at <= now < self._said_at + self._said_every
+        if dropped and self._waiting < self._most and not soon:
+            self._put(connection, Report(id=self._new_id(), kind=ReportKind.DROPPED, at=now, count=dropped))
             connection.execute("UPDATE state SET dropped = 0")
+            self._said_at, self._unsaid = now, False
 
     def _put(self, connection: sqlite3.Connection, report: Report) -> None:
         connection.execute("INSERT INTO report (id, content) VALUES (?, ?)", (report.id, _to_text(report)))

@@ -4,7 +4,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +13,7 @@ import pytest
 
 from broker.outcome import Report, ReportKind
 from broker.validator.spool import Spool, SpoolUnusable
+from tests.polling import eventually
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 PATIENCE = 20.0
@@ -110,6 +111,37 @@ def test_what_was_not_even_offered_is_counted(tmp_path: Path) -> None:
             (ReportKind.ACCEPTED, 0),
             (ReportKind.DROPPED, 7),
         ]
+
+
+def test_a_flood_of_what_is_only_counted_is_few_reports(tmp_path: Path) -> None:
+    """Each message to the broker writes here too: were a count said each time, one caller could fill the log."""
+    now = [NOW]
+    with closing(Spool(tmp_path / "spool", clock=lambda: now[0], new_id=lambda: f"{uuid4()}")) as spool:
+        said = []
+        for _ in range(100):
+            spool.drop()
+            reports = held(spool)
+            said += reports
+            assert spool.remove(reports).result(PATIENCE)
+        assert [(each.kind, each.count) for each in said] == [(ReportKind.DROPPED, 1)]
+        now[0] += timedelta(seconds=10)
+        assert held(spool) == []
+        (rest,) = held(spool)
+        assert (rest.kind, rest.count) == (ReportKind.DROPPED, 99)
+        now[0] -= timedelta(days=1)
+        spool.drop()
+        held(spool)
+        assert [each.count for each in held(spool)] == [99, 1], "a clock that was set back"
+
+
+async def test_what_is_only_counted_is_said_though_nothing_else_happens(spool: Spool) -> None:
+    spool.drop()
+
+    async def said() -> bool:
+        return spool.waiting == 1
+
+    await eventually(said)
+    assert [(each.kind, each.count) for each in held(spool)] == [(ReportKind.DROPPED, 1)]
 
 
 def test_a_disk_that_fails_drops_and_counts_and_comes_back(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
