@@ -10,6 +10,7 @@ within milliseconds, and not waited for. A handler that says nothing itself is r
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextvars import ContextVar
@@ -24,9 +25,10 @@ from broker.validator.call import Call
 from broker.validator.spool import Spool
 
 _LOG: Final = logging.getLogger(__name__)
-# Refusals that are reported each; more of them are counted. Whoever shows one good token again and again must not fill
-# the spool with it.
+# Refusals that are reported each, of one caller and of all; more of them are counted. Whoever shows one good token
+# again and again must not fill the spool with it, and must not hide what others do meanwhile.
 REFUSALS_A_SECOND: Final = 10
+ALL_REFUSALS_A_SECOND: Final = 100
 
 
 class Written:
@@ -145,7 +147,7 @@ class Reports:
         self._clock = clock
         self._new_id = new_id
         self._second = 0
-        self._in_second = 0
+        self._in_second: Counter[str] = Counter()
 
     async def accepted(self, verified: VerifiedToken, call: Call, *, durable: bool) -> Use:
         """Report a use, and return it.
@@ -164,20 +166,27 @@ class Reports:
             credential=verified.credential_id,
             call_digest=digest,
         )
+        use = Use(self, id=report.id, credential=report.credential, digest=digest)
         writing = self._spool.add(report)
-        kept = await asyncio.wrap_future(writing) if durable else True
-        return Use(self, id=report.id if kept else "", credential=report.credential, digest=digest)
+        try:
+            kept = await asyncio.wrap_future(writing) if durable else True
+        except (
+            asyncio.CancelledError
+        ):  # the caller went away before its handler ran; the acceptance is kept all the same
+            use.broke_off()
+            raise
+        return use if kept else Use(None, id="", credential=report.credential)
 
     def refused(self, verified: VerifiedToken, refusal: Refusal, presented_by: str) -> None:
         """Report that a credential was not accepted; nobody waits for it."""
         now = self._clock()
         second = int(now.timestamp())
         if second != self._second:
-            self._second, self._in_second = second, 0
-        self._in_second += 1
-        if self._in_second > REFUSALS_A_SECOND:
+            self._second, self._in_second = second, Counter()
+        if self._in_second[presented_by] >= REFUSALS_A_SECOND or self._in_second.total() >= ALL_REFUSALS_A_SECOND:
             self._spool.drop()
             return
+        self._in_second[presented_by] += 1
         report = Report(
             id=self._new_id(),
             kind=ReportKind.REFUSED,
