@@ -77,7 +77,7 @@ class Finder:
 
     def _names(self, event: Shown) -> Iterator[str]:
         members, opened = event.members, event.opened
-        yield from (members.get(member, "") for member in ("credential", "transaction", "approval", "use"))
+        yield from (members.get(member, "") for member in ("credential", "transaction", "approval", "bypass", "use"))
         yield opened.get("reference", "")
         trail = opened.get("trail", {})
         yield from (trail.get(f"{what}_reference", "") for what in ("prompt", "tool_call"))
@@ -128,7 +128,7 @@ class Gatherer:
 
     def story(self) -> Story:
         """Return it."""
-        used = {name for each in self._by_id.values() if (name := each.granted.members.get("approval"))}
+        used = {name for each in self._by_id.values() if (name := _approval(each.granted))}
         for identity, events in self._asked.items():
             task = str(events[0].members.get("task", ""))
             transactions = {event.members.get("transaction") for event in events}
@@ -154,7 +154,7 @@ class Gatherer:
         task, credential = members.get("task", ""), str(members["credential"])
         if not self._is_wanted(task) and credential not in self._wanted.credentials:
             return
-        found = CredentialStory(granted=event, approval=self._asked.get(members.get("approval", ""), []))
+        found = CredentialStory(granted=event, approval=self._asked.get(_approval(event), []))
         self._task(task).credentials[credential] = self._by_id[credential] = found
         self._by_place[members["audience"], members["status_index"]] = found
 
@@ -172,6 +172,11 @@ class Gatherer:
                 for place, found in self._by_place.items():
                     if place[0] == audience and first <= place[1] <= last and found.ended is None:
                         found.ended = event
+
+
+def _approval(granted: Shown) -> str:
+    """Return the approval that a credential was given on, or that let it pass without asking; empty without one."""
+    return str(granted.members.get("approval") or granted.members.get("bypass", ""))
 
 
 def _add(found: CredentialStory, event: Shown) -> None:

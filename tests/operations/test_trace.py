@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from broker.audit.trace import Finder, Gatherer, needs_personal
 from broker.audit.unaccounted import Accounting
 from broker.boundary import Boundary
 from broker.trail import Trail
+from tests.operations.approving import GROUP, bundle, payout
+from tests.operations.limiting import change
 from tests.operations.world import ORDERS, SUPPORT, World, said
 
 REFUND: dict[str, Any] = {"action": "order.refund", "parameters": {"amount": 4200, "currency": "EUR"}}
@@ -149,6 +152,44 @@ async def test_what_the_log_does_not_know_has_no_story(world: World) -> None:
         for event in await log(world):
             finder.see(event)
         assert not finder.wanted(), name
+
+
+@pytest.mark.parametrize("bypassed", [False, True])
+async def test_who_approved_it_is_told_with_what_came_of_it(world: World, bypassed: bool) -> None:
+    task = await world.begin()
+    if bypassed:
+        await change(world, bundle(GROUP | {"bypass": "PT30M"}))
+    asked = await payout(world, task=task.id)
+    trail = Trail(prompt_reference="message 12")
+    approval = await world.held(**asked, trail=trail)
+    other = await world.held(**await payout(world))
+    if bypassed:
+        await world.approve(approval, bypass=timedelta(minutes=5))
+        await world.granted(**asked, approval=approval)
+        credential = (await world.granted(**asked)).grant.credential_id
+    else:
+        await world.approve(approval)
+        credential = (await world.granted(**asked, approval=approval)).grant.credential_id
+    for name in {credential, approval} if not bypassed else {credential}:
+        story = await traced(world, name)
+        assert ids(story) == {credential}
+        told = [event.type for event in only(story).approval]
+        assert told[:2] == ["approval.requested", "approval.approved"]
+        assert ("approval.bypass" in told) == bypassed
+        assert only(story).approval[0].opened["trail"]["prompt_reference"] == "message 12"
+        assert "person" in only(story).approval[1].opened
+        assert not story.tasks[0].approvals, "told once"
+        assert other not in whole(story)
+
+
+async def test_a_request_that_nobody_answered_is_part_of_its_task(world: World) -> None:
+    task = await world.begin()
+    approval = await world.held(**await payout(world, task=task.id))
+    for name in (task.id, approval):
+        story = await traced(world, name)
+        assert [each.id for each in story.tasks] == [task.id]
+        assert list(story.tasks[0].approvals) == [approval]
+        assert approval in whole(story)
 
 
 def test_which_names_are_personal() -> None:
