@@ -10,11 +10,12 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unaccounted:
-    """A use without an outcome, or with one that says nothing.
+    """A use without an outcome, or with one that says nothing; or a credential that was spent without a use.
 
     Attributes:
         position: of the event that the credential was accepted by.
-        at: when that was, by the service's clock, in microseconds since 1970.
+        at: when that was, by the service's clock (of what was spent, the broker's), in microseconds since 1970.
+        use: its id; empty when the service spent the credential, and has not said that it accepted it.
         said: "" when nothing was said, "unknown" when the service cannot tell.
 
     """
@@ -38,6 +39,7 @@ class Accounting:
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], tuple[Shown, str]] = {}
+        self._spent: dict[tuple[str, str], Shown] = {}
         self.dropped: dict[str, int] = {}
 
     def see(self, event: Shown) -> None:
@@ -45,7 +47,10 @@ class Accounting:
         members = event.members
         service = str(members.get("spiffe_id", ""))
         match event.type:
+            case "credential.redeemed":
+                self._spent[service, members["credential"]] = event
             case "usage.accepted":
+                self._spent.pop((service, members["credential"]), None)
                 self._open[service, members["use"]] = event, ""
             case "outcome.reported":
                 key = service, members["use"]
@@ -61,6 +66,7 @@ class Accounting:
     def open(self) -> list[Unaccounted]:
         """Return what is open, by service, the oldest first."""
         found = [_unaccounted(event, service, said) for (service, _), (event, said) in self._open.items()]
+        found += [_unaccounted(event, service, "") for (service, _), event in self._spent.items()]
         return sorted(found, key=lambda each: (each.service, each.at))
 
 
@@ -68,9 +74,9 @@ def _unaccounted(event: Shown, service: str, said: str) -> Unaccounted:
     members = event.members
     return Unaccounted(
         position=event.position,
-        at=event.time_of("used_at"),
+        at=event.time_of("used_at" if "used_at" in members else "at"),
         service=service,
-        use=members["use"],
+        use=members.get("use", ""),
         credential=members["credential"],
         task=members.get("task", ""),
         agent=members.get("agent", ""),

@@ -25,7 +25,7 @@ from broker.v1 import audit_pb2
 from broker.visible import visible
 
 _PIPED_WIDTH: Final = 160
-_OF_USES: Final = ("usage.accepted", "outcome.reported", "reports.dropped")
+_OF_USES: Final = ("credential.redeemed", "usage.accepted", "outcome.reported", "reports.dropped")
 _tenant = click.option("--tenant", default="", help="Only what stands in this tenant's part of the log.")
 
 
@@ -83,7 +83,10 @@ def unaccounted(  # noqa: PLR0913  # one parameter an option
     *, address: str, broker_id: str, socket: str | None, spiffe_id: str | None, tenant: str, age: timedelta | None,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Show the uses of credentials of which their service has not said what came of them, or cannot tell."""
+    """Show the uses of credentials of which their service has not said what came of them, or cannot tell.
+
+    So is what a service has spent, of a credential that is good once, and not said that it accepted it.
+    """
     accounting = Accounting()
     wanted = audit_pb2.AuditFilter(tenant=tenant, kinds=_OF_USES)
 
@@ -135,7 +138,8 @@ def _openings(event: audit_pb2.AuditEvent) -> list[Opening]:
 def _use(each: Unaccounted, now: int) -> Tree:
     age = timedelta(seconds=max(0, now - each.at) // 1_000_000)
     said = ("its service cannot tell", "yellow") if each.said else ("its service has said nothing", "red")
-    tree = Tree(Text.assemble((f"{age}  ", "dim"), ("use ", "bold"), (each.use, "bold"), "  ", said))
+    what = f"use {each.use}" if each.use else "spent"
+    tree = Tree(Text.assemble((f"{age}  ", "dim"), (what, "bold"), "  ", said))
     for name in ("service", "credential", "task", "agent"):
         tree.add(Text.assemble((f"{name}  ", "dim"), visible(getattr(each, name))))
     return tree

@@ -219,3 +219,18 @@ async def test_uses_without_an_outcome_are_listed_and_the_others_are_not(world: 
     assert found.dropped == {ORDERS: 4}
     await world.report(said("done", use=uses[1]), said("rolled_back", use=uses[0]), said("done", use=uses[3]))
     assert accounting(iter(await log(world, personal=False))).open() == []
+
+
+async def test_what_was_spent_and_never_said_to_be_used_is_listed(world: World) -> None:
+    task = await world.begin()
+    used, silent = [await world.granted(task=task.id, **REFUND) for _ in range(2)]
+    for credential in (used, silent):
+        await world.redeem(credential)
+    use = said("accepted", used.grant.credential_id)
+    await world.report(use, said("done", use=use))
+    found = Accounting()
+    for event in await log(world, personal=False):
+        found.see(event)
+    (each,) = found.open()
+    assert (each.credential, each.use, each.service) == (silent.grant.credential_id, "", ORDERS)
+    assert abs(each.at - world.time().timestamp() * 1_000_000) < 60_000_000
