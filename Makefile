@@ -6,7 +6,7 @@ VENV := .venv/bin
 AGAINST ?= $(shell git describe --tags --abbrev=0 2>/dev/null || git rev-parse --quiet --verify HEAD~1 || echo HEAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo recording test test-containers bench attack mutants fuzz fuzz-full audit lint format generate generate-check breaking requirements spire spire-up spire-down clean
+.PHONY: help setup demo recording test test-containers bench attack mutants fuzz fuzz-full faults faults-full audit lint format generate generate-check breaking requirements spire spire-up spire-down clean
 .NOTPARALLEL:
 
 help: ## List these targets
@@ -44,6 +44,12 @@ attack: setup ## Try every attack of docs/threat-model.md at every entrance that
 
 audit: setup ## Look for known weaknesses: in our code (bandit), in what is pinned, in the bill of materials
 	@$(VENV)/python -m deploy.audit
+
+faults: setup ## Kill it, cut its power, fill its disk, and compare with what was acknowledged (part of `make test`)
+	@$(VENV)/python -m pytest tests/faults $(PYTEST_ARGS)
+
+faults-full: setup ## The same by the hundred, as root (COUNT=500 of each kind), and add up the counts
+	@$(VENV)/python -m tests.faults --count $(or $(COUNT),500) --page $(FAULTS_ARGS)
 
 lint: setup ## Check style, types, proto files and import directions
 	@$(VENV)/ruff check

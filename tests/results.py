@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -33,8 +34,20 @@ def machine() -> str:
     )
 
 
-def add(
-    path: Path, counts: Mapping[str, Mapping[str, float]], *, command: str, seed: int, tried: str
+def read(path: Path) -> dict[str, Any]:
+    """Return what a file has counted; nothing yet when there is none."""
+    held: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"totals": {}, "sittings": []}
+    return held
+
+
+def add(  # noqa: PLR0913 -- all that a sitting says of itself
+    path: Path,
+    counts: Mapping[str, Mapping[str, float]],
+    *,
+    command: str,
+    seed: int,
+    tried: str,
+    peaks: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Add one sitting's counts, by name, to the file; return the whole of it.
 
@@ -44,13 +57,18 @@ def add(
         command: by which it is counted again.
         seed: of its choices.
         tried: the commit, asked for before anything was written.
+        peaks: what is not added up: the largest so far is kept.
 
     """
-    held: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"totals": {}, "sittings": []}
+    held = read(path)
     for name, counted in counts.items():
         total = held["totals"].setdefault(name, {})
         for what, number in counted.items():
             total[what] = total.get(what, 0) + number
+    for name, reached in peaks.items():
+        total = held["totals"].setdefault(name, {})
+        for what, number in reached.items():
+            total[what] = max(total.get(what, 0), number)
     held["sittings"].append(
         {
             "at": datetime.now(UTC).strftime("%Y-%m-%d"),

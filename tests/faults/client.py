@@ -9,21 +9,24 @@ import grpc
 from spiffe import SpiffeId as PySpiffeId
 from spiffe import X509Svid
 
-from broker.client.errors import RefusedError, from_rpc
+from broker.client.errors import BrokerError, RefusedError, StepUpRequired, from_rpc
 from broker.credential.token import Token
 from broker.errors import Reason
-from broker.intent import Resource, call_digest
 from broker.link.identity import Identity, identity_of
 from broker.link.tunnel import Tunnel
 from broker.svid.principal import TrustBundles
 from broker.svid.spiffe_id import SpiffeId
 from broker.v1 import (
+    approval_pb2,
+    approval_pb2_grpc,
     audit_pb2,
     audit_pb2_grpc,
     exchange_pb2,
     exchange_pb2_grpc,
     keys_pb2,
     keys_pb2_grpc,
+    outcome_pb2,
+    outcome_pb2_grpc,
     override_pb2,
     override_pb2_grpc,
     redeem_pb2,
@@ -32,11 +35,11 @@ from broker.v1 import (
     revoke_pb2_grpc,
     task_pb2,
     task_pb2_grpc,
-    types_pb2,
 )
 from tests.fakes.trust_domain import Svid, TrustDomain
 from tests.faults.ledger import Held, Ledger
-from tests.operations.world import BROKER, ORDERS
+from tests.faults.requests import LARGE, LARGE_PARAMETERS, READ, REFUND, REFUND_CALL, REFUND_PARAMETERS, intent_of
+from tests.operations.world import BROKER
 
 DEADLINE = 10.0
 # Nothing is retried by gRPC: a lost answer has to reach the ledger.
@@ -45,12 +48,6 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 100),
-)
-REFUND = call_digest(
-    action="order.refund",
-    resource=Resource(type="order", id="1234"),
-    tenant="retail",
-    parameters={"amount": 4200, "currency": "EUR"},
 )
 # What says nothing about whether the broker acted.
 UNKNOWN = "UNKNOWN"
@@ -101,27 +98,75 @@ class Client:
         await self.channel.close()
         await asyncio.to_thread(self.tunnel.close)
 
-    async def exchange(self, request_id: str, *, task: str = "", deadline: float = DEADLINE) -> Held | str:
-        request = exchange_pb2.ExchangeRequest(
-            intent=types_pb2.Intent(
-                action="order.read",
-                resource=types_pb2.Resource(type="order", id="1234"),
-                parameters="{}",
-                purpose="customer-support",
-                audience=ORDERS,
-                task_id=task,
-            ),
-            request_id=request_id,
-        )
+    async def exchange(
+        self,
+        request_id: str,
+        *,
+        task: str = "",
+        action: str = READ,
+        parameters: str = "{}",
+        approval: str = "",
+        deadline: float = DEADLINE,
+    ) -> Held | str:
+        """Ask for a credential."""
+        intent = intent_of(action, task=task, parameters=parameters)
+        request = exchange_pb2.ExchangeRequest(intent=intent, request_id=request_id, approval_id=approval)
         answer = await _told(exchange_pb2_grpc.ExchangeServiceStub(self.channel).Exchange(request, timeout=deadline))
         if isinstance(answer, str):
             self.ledger.lost.add(request_id)
             return answer
         given = answer.credential
         token = Token(given.token, credential_id=given.credential_id)
-        held = Held(request_id=request_id, credential=given.credential_id, digest=token.digest())
+        held = Held(request_id=request_id, credential=given.credential_id, digest=token.digest(), approval=approval)
         self.ledger.held.append(held)
         return held
+
+    async def hold(self, request_id: str, task: str) -> str:
+        """Ask for what a person has to approve; the approval to wait for, empty when there was no answer."""
+        intent = intent_of(LARGE, task=task, parameters=LARGE_PARAMETERS)
+        request = exchange_pb2.ExchangeRequest(intent=intent, request_id=request_id)
+        answer = await _asked(exchange_pb2_grpc.ExchangeServiceStub(self.channel).Exchange(request, timeout=DEADLINE))
+        if not isinstance(answer, StepUpRequired) or not answer.approval_id:
+            return ""
+        self.ledger.waiting.add(answer.approval_id)
+        return answer.approval_id
+
+    async def approve(self, approval: str) -> str:
+        """Say yes to what is shown; empty when it was acknowledged, now or before."""
+        stub = approval_pb2_grpc.ApprovalServiceStub(self.channel)
+        shown = await _told(stub.GetApproval(approval_pb2.GetApprovalRequest(approval_id=approval), timeout=DEADLINE))
+        if isinstance(shown, str):
+            return shown
+        digest = shown.approval.details.digest
+        request = approval_pb2.ApproveRequest(approval_id=approval, digest=digest)
+        answer = await _told(stub.Approve(request, timeout=DEADLINE))
+        if isinstance(answer, str):
+            return answer
+        position = int(answer.position) if answer.HasField("position") else None
+        self.ledger.answered.append((approval, "approved", position))
+        return ""
+
+    async def deny(self, approval: str) -> str:
+        """Say no; empty when it was acknowledged."""
+        stub = approval_pb2_grpc.ApprovalServiceStub(self.channel)
+        request = approval_pb2.DenyRequest(approval_id=approval, reason="a fault")
+        answer = await _told(stub.Deny(request, timeout=DEADLINE))
+        if isinstance(answer, str):
+            return answer
+        self.ledger.answered.append((approval, "denied", int(answer.position)))
+        return ""
+
+    async def report(self, said: outcome_pb2.Report) -> str:
+        """Report what became of a credential; empty when it was recorded, now or before."""
+        stub = outcome_pb2_grpc.OutcomeServiceStub(self.channel)
+        answer = await _told(stub.Report(outcome_pb2.ReportRequest(reports=[said]), timeout=DEADLINE))
+        if isinstance(answer, str):
+            return answer
+        (each,) = answer.answers
+        if not each.HasField("recorded"):
+            return str(each.refusal.message)
+        self.ledger.reported.append((said.report_id, int(each.recorded.position)))
+        return ""
 
     async def revoke(self, credential: str, *, deadline: float = DEADLINE) -> str:
         """Revoke one credential; empty when it was acknowledged."""
@@ -149,23 +194,18 @@ class Client:
 
     async def once(self, task: str) -> str:
         """Get a credential that is good once: for a refund."""
-        intent = types_pb2.Intent(
-            action="order.refund",
-            resource=types_pb2.Resource(type="order", id="1234"),
-            parameters='{"amount": 4200, "currency": "EUR"}',
-            purpose="customer-support",
-            audience=ORDERS,
-            task_id=task,
-        )
-        request = exchange_pb2.ExchangeRequest(intent=intent)
+        request = exchange_pb2.ExchangeRequest(intent=intent_of(REFUND, task=task, parameters=REFUND_PARAMETERS))
         answer = await exchange_pb2_grpc.ExchangeServiceStub(self.channel).Exchange(request, timeout=DEADLINE)
         return answer.credential.credential_id
 
     async def spend(self, credential: str, key: str) -> int | str:
         """Redeem such a credential on its call; the position, or else why it was not."""
-        request = redeem_pb2.RedeemRequest(credential_id=credential, call_digest=REFUND, idempotency_key=key)
+        request = redeem_pb2.RedeemRequest(credential_id=credential, call_digest=REFUND_CALL, idempotency_key=key)
         answer = await _told(redeem_pb2_grpc.RedemptionServiceStub(self.channel).Redeem(request, timeout=DEADLINE))
-        return answer if isinstance(answer, str) else int(answer.position)
+        if isinstance(answer, str):
+            return answer
+        self.ledger.spent.append((credential, int(answer.position)))
+        return int(answer.position)
 
     async def begin(self, conversation: str) -> tuple[str, str]:
         """Begin a task; the task, or else why there is none."""
@@ -199,12 +239,19 @@ class Client:
         return True
 
 
-async def _told(call: Any) -> Any:
-    """Return the answer, or the name of the reason why there is none."""
+async def _asked(call: Any) -> Any:
+    """Return the answer, or the error that stands for none."""
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        told = from_rpc(error, connection=None)
-        if not isinstance(told, RefusedError):
-            return UNKNOWN
-        return told.reason.name if isinstance(told.reason, Reason) else told.reason
+        return from_rpc(error, connection=None)
+
+
+async def _told(call: Any) -> Any:
+    """Return the answer, or the name of the reason why there is none."""
+    answer = await _asked(call)
+    if not isinstance(answer, BrokerError):
+        return answer
+    if not isinstance(answer, RefusedError):
+        return UNKNOWN
+    return answer.reason.name if isinstance(answer.reason, Reason) else answer.reason

@@ -14,32 +14,44 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from broker.store.approval_items import ChangeApproval
 from tests.faults.points import KeyPoint, Orders, Point
 
 FOLDER_VARIABLE = "FAULTS_FOLDER"
+# A file in the folder: the store does not wait for its disk.
+CARELESS = "careless"
 READ_ONLY, IO_ERROR, IO_ERROR_AFTER = "read-only", "I/O error", "I/O error after the commit"
 
 _OF_EVENT = {
     "credential.granted": "exchange",
+    "approval.requested": "hold",
+    "approval.approved": "approve",
+    "approval.denied": "deny",
     "revocation.made": "revoke",
     "task.begun": "begin_task",
     "task.ended": "end_task",
     "override.imposed": "impose_override",
     "credential.redeemed": "redeem",
+    "usage.accepted": "report",
+    "outcome.reported": "report",
 }
 _OF_WRITE = {
     "AddGrant": "exchange",
+    "OpenApproval": "hold",
     "AddRevocation": "revoke",
     "AddTask": "begin_task",
     "EndTask": "end_task",
     "AddOverride": "impose_override",
     "AddRedemption": "redeem",
+    "AddReport": "report",
 }
+_OF_STATE = {"approved": "approve", "denied": "deny"}
 _OF_ACTION = {
     "broker.revoke": "revoke",
     "broker.task.begin": "begin_task",
     "broker.task.end": "end_task",
     "broker.redeem": "redeem",
+    "broker.outcome.report": "report",
 }
 _OF_RESPONSE = {
     "ExchangeResponse": "exchange",
@@ -47,8 +59,13 @@ _OF_RESPONSE = {
     "BeginTaskResponse": "begin_task",
     "EndTaskResponse": "end_task",
     "RedeemResponse": "redeem",
+    "ApproveResponse": "approve",
+    "DenyResponse": "deny",
+    "ReportResponse": "report",
 }
-VERBS = tuple(_OF_WRITE.values())
+_OF_OPERATION = {"report_outcomes": "report"}
+# What the issuer is asked over its port.
+VERBS = ("exchange", "revoke", "begin_task", "end_task", "impose_override", "redeem", "approve", "deny", "report")
 # What the orders to end where keys change are given for.
 KEYS = "keys"
 
@@ -88,18 +105,29 @@ def put_points_in_the_door(orders: Orders) -> None:
     """Put kill points between the bytes and the port."""
     from broker.server import reception  # noqa: PLC0415 -- each process loads its own half
 
+    def verb(call: Any) -> str:
+        operation: str = call.method.operation
+        return _OF_OPERATION.get(operation, operation)
+
     for asking in ("ask", "ask_first"):
         wrap(
             reception.Reception,
             asking,
-            before=lambda _, call, __: orders.at(Point.DOOR_RECEIVED, call.method.operation),
-            after=lambda _, __, call, ___: orders.at(Point.DOOR_ANSWERED, call.method.operation),
+            before=lambda _, call, __: orders.at(Point.DOOR_RECEIVED, verb(call)),
+            after=lambda _, __, call, ___: orders.at(Point.DOOR_ANSWERED, verb(call)),
         )
     wrap(
         reception,
         "_serialise",
         after=lambda _, message: orders.at(Point.DOOR_ENCODED, _OF_RESPONSE.get(type(message).__name__, "")),
     )
+
+
+def verb_of(write: Any) -> str:
+    """Return the verb whose write this is; empty when that of none."""
+    if isinstance(write, ChangeApproval):
+        return _OF_STATE.get(write.approval.state.value, "")
+    return _OF_WRITE.get(type(write).__name__, "")
 
 
 def put_points_in_the_issuer(orders: Orders) -> None:
@@ -121,7 +149,7 @@ def put_points_in_the_issuer(orders: Orders) -> None:
 
     def written(_: object, __: object, done: Sequence[object], ___: object) -> None:
         for write in done:
-            orders.at(Point.HALF_WRITTEN, _OF_WRITE.get(type(write).__name__, ""))
+            orders.at(Point.HALF_WRITTEN, verb_of(write))
 
     wrap(limits, "charge", before=lambda *_: orders.at(Point.HALF_CHARGED, "exchange"))
     wrap(writes, "apply", after=written)
@@ -184,6 +212,8 @@ def let_the_store_fail(orders: Orders) -> None:
                 if fault == IO_ERROR_AFTER:
                     super().execute(sql)
                 raise sqlite3.OperationalError("disk I/O error")
+            if sql == "PRAGMA synchronous = FULL" and (orders.folder / CARELESS).exists():
+                sql = "PRAGMA synchronous = OFF"
             return super().execute(sql, parameters)
 
     setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Failing))  # noqa: B010 -- typed as it is not
@@ -210,8 +240,8 @@ def start_halves_by_this_module() -> None:
 
 def main() -> None:
     """Run one of the broker's commands."""
-    orders = Orders(folder=Path(os.environ[FOLDER_VARIABLE]))
     role = "embedded" if "--embedded" in sys.argv else sys.argv[1]
+    orders = Orders(folder=Path(os.environ[FOLDER_VARIABLE]), role=role)
     (orders.folder / f"{role}.pid").write_text(str(os.getpid()))
     if role in ("_door", "embedded"):
         put_points_in_the_door(orders)

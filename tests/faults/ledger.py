@@ -1,26 +1,24 @@
 """What a client was told, and what the store says: the two are compared after each fault."""
 
-import json
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from broker.audit.checkpoint import CheckpointInvalid, VerifierKey
-from broker.audit.verify import LoggedEntry, verify_log
-from broker.store.sqlite import OfflineLog
+from broker.audit.verify import verify_log
+from tests.faults.bundle import MAXIMA
+from tests.faults.facts import Facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """One token that a client holds."""
+    """One token that a client holds; `approval`: what it was asked for with."""
 
     request_id: str
     credential: str
     digest: str
+    approval: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +31,12 @@ class Ledger:
         revocations: id, credential and position of what was acknowledged.
         begun: ids of tasks.
         ended: task and position of what was acknowledged.
+        waiting: approvals that requests are held for.
+        answered: approval, state and position of what people were told that they have decided; position None when
+            they were told that they had before.
+        spent: credential and position of what a service was told that it may act on.
+        reported: report and position of what was acknowledged.
+        broken: what a client was told that it must never be told.
         notes: signed checkpoints that somebody has kept outside the broker.
         key: the first verifier key of the checkpoints; the log says which ones followed.
 
@@ -43,82 +47,27 @@ class Ledger:
     revocations: list[tuple[str, str, int]] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
     ended: list[tuple[str, int]] = field(default_factory=list)
+    waiting: set[str] = field(default_factory=set)
+    answered: list[tuple[str, str, int | None]] = field(default_factory=list)
+    spent: list[tuple[str, int]] = field(default_factory=list)
+    reported: list[tuple[str, int]] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     key: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class Facts:
-    """The store at rest: rows as they are, the log as it was found.
-
-    Attributes:
-        entries: the log.
-        events: each entry's members.
-        granted: request id of each grant, by credential.
-        revocations: rule of each revocation in force, by id.
-        tasks: end of each task, by id; None while it lives.
-        conversations: the task of each conversation.
-        revoked: credentials that ended early.
-        overrides: ids of those in force.
-        charged: what each credential was charged, by its id.
-        counted: what all limits have counted.
-
-    """
-
-    entries: list[LoggedEntry]
-    notes: list[str]
-    events: list[Mapping[str, Any]]
-    granted: dict[str, str]
-    revocations: dict[str, str]
-    tasks: dict[str, int | None]
-    conversations: dict[str, str]
-    revoked: set[str]
-    overrides: set[str]
-    charged: dict[str, int]
-    counted: int
-
-    def of(self, event_type: str) -> list[Mapping[str, Any]]:
-        """Return the events of one type."""
-        return [event for event in self.events if event["type"] == event_type]
-
-    def credential_of(self, request_id: str) -> str | None:
-        """Return the credential that was committed under a request id."""
-        return next((credential for credential, of in self.granted.items() if of == request_id), None)
-
-
-def read(database: Path) -> Facts:
-    """Read a store without touching it, whether or not a broker runs on it: rows and log of one moment."""
-    with OfflineLog.open(database) as log, closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as rows:
-        rows.execute("BEGIN")
-        granted = dict(rows.execute("SELECT credential, request_id FROM granted").fetchall())
-        tasks = rows.execute("SELECT id, ended_at, conversation FROM task").fetchall()
-        revocations = dict(rows.execute("SELECT id, rule FROM revocation").fetchall())
-        revoked = {credential for (credential,) in rows.execute("SELECT credential FROM revoked")}
-        overrides = {override for (override,) in rows.execute("SELECT id FROM override")}
-        charged = dict(rows.execute("SELECT credential, sum(amount) FROM charge GROUP BY credential").fetchall())
-        (counted,) = rows.execute("SELECT coalesce(sum(total), 0) FROM counter").fetchone()
-        (size,) = rows.execute("SELECT size FROM log").fetchone()
-        if log.size() != size:  # a commit fell between the two
-            return read(database)
-        entries = list(log.entries())
-        return Facts(
-            entries=entries,
-            notes=log.notes(),
-            events=[json.loads(entry.content) for entry in entries],
-            granted=granted,
-            revocations=revocations,
-            tasks={task: ended for task, ended, _ in tasks},
-            conversations={conversation: task for task, _, conversation in tasks},
-            revoked=revoked,
-            overrides=overrides,
-            charged=charged,
-            counted=counted,
-        )
-
-
 def differences(ledger: Ledger, facts: Facts) -> list[str]:
     """Return in what the store breaks its word; empty when in nothing."""
-    parts = (_tokens(ledger, facts), _rows(facts), _charges(facts), _acknowledged(ledger, facts), _log(ledger, facts))
+    parts = (
+        ledger.broken,
+        _tokens(ledger, facts),
+        _rows(facts),
+        _charges(facts),
+        _acknowledged(ledger, facts),
+        _approvals(ledger, facts),
+        _spent_and_reported(ledger, facts),
+        _log(ledger, facts),
+    )
     return [line for part in parts for line in part]
 
 
@@ -153,6 +102,13 @@ def _rows(facts: Facts) -> list[str]:
             {task for task, ended in facts.tasks.items() if ended is not None},
             [event["task"] for event in facts.of("task.ended")],
         ),
+        "approvals": (set(facts.approvals), [event["approval"] for event in facts.of("approval.requested")]),
+        "redemptions": (set(facts.redemptions), [event["credential"] for event in facts.of("credential.redeemed")]),
+        "reports": (
+            set(facts.reports),
+            [event["use"] for event in facts.of("usage.accepted")]
+            + [event["report"] for event in facts.of("outcome.reported")],
+        ),
     }
     for name, (rows, logged) in pairs.items():
         if rows != set(logged) or len(logged) != len(set(logged)):
@@ -161,39 +117,94 @@ def _rows(facts: Facts) -> list[str]:
 
 
 def _charges(facts: Facts) -> list[str]:
-    """Check that each grant was charged what its event names, and that the limits have counted just that."""
+    """Check that each grant was charged what its event names, that limits counted just that, and never too much.
+
+    What failed was given back: its charge is gone.
+    """
     named = {event["credential"]: len(event.get("charged", ())) for event in facts.of("credential.granted")}
+    named |= {event["credential"]: 0 for event in facts.of("outcome.reported") if event["outcome"] == "failed"}
     found = [
         f"{credential}: charged {facts.charged.get(credential, 0)}, its event names {count}"
         for credential, count in named.items()
         if facts.charged.get(credential, 0) != count
     ]
-    if facts.counted != sum(facts.charged.values()):
-        found.append(f"limits have counted {facts.counted}, charged was {sum(facts.charged.values())}")
+    counted = sum(total for _, _, total in facts.counters)
+    if counted != sum(facts.charged.values()):
+        found.append(f"limits have counted {counted}, charged was {sum(facts.charged.values())}")
+    found += [
+        f"{policy}: {total} counted for one {per}, {MAXIMA[policy, per]} is its limit"
+        for policy, per, total in facts.counters
+        if total > MAXIMA[policy, per]
+    ]
     return found
+
+
+def _event_at(facts: Facts, position: int, event_type: str) -> Mapping[str, Any]:
+    event = facts.events[position] if position < len(facts.events) else {}
+    return event if event.get("type") == event_type else {}
 
 
 def _acknowledged(ledger: Ledger, facts: Facts) -> list[str]:
     """Check that whatever was acknowledged is in force, and stands in the log where the answer said."""
-
-    def event_at(position: int, event_type: str) -> Mapping[str, Any]:
-        event = facts.events[position] if position < len(facts.events) else {}
-        return event if event.get("type") == event_type else {}
-
     found: list[str] = []
     for revocation, credential, position in ledger.revocations:
         if facts.revocations.get(revocation) != f"credential {credential}" or credential not in facts.revoked:
             found.append(f"{revocation}: acknowledged, not in force")
-        if event_at(position, "revocation.made").get("revocation") != revocation:
+        if _event_at(facts, position, "revocation.made").get("revocation") != revocation:
             found.append(f"{revocation}: acknowledged, not in the log at {position}")
     found += [f"{task}: begun, and gone" for task in ledger.begun if task not in facts.tasks]
     for task, position in ledger.ended:
         if facts.tasks.get(task) is None:
             found.append(f"{task}: ended, and alive")
-        if event_at(position, "task.ended").get("task") != task:
+        if _event_at(facts, position, "task.ended").get("task") != task:
             found.append(f"{task}: ended, not in the log at {position}")
         living = {event["credential"] for event in facts.of("credential.granted") if event.get("task") == task}
         found += [f"{credential}: outlives its task" for credential in sorted(living - facts.revoked)]
+    return found
+
+
+def _approvals(ledger: Ledger, facts: Facts) -> list[str]:
+    """Check that each answer of a person stands, that each approval gave one credential, and a "no" none."""
+    given = Counter(facts.approved.values())
+    found = [f"{approval}: {count} credentials" for approval, count in given.items() if count > 1]
+    used = {approval for approval, state in facts.approvals.items() if state == "used"}
+    if used != set(given):
+        found.append(f"approvals used and approvals of grants differ in {sorted(used ^ set(given))}")
+    logged = Counter(event["approval"] for event in facts.of("credential.granted") if event.get("approval"))
+    if logged != given:
+        found.append(f"approvals of grants and of their events differ in {sorted(logged.keys() ^ given.keys())}")
+    found += [f"{approval}: held for, and gone" for approval in ledger.waiting if approval not in facts.approvals]
+    for approval, state, position in ledger.answered:
+        if facts.approvals.get(approval) not in {"approved": ("approved", "used"), "denied": ("denied",)}[state]:
+            found.append(f"{approval}: {state}, and is {facts.approvals.get(approval)}")
+        if position is not None and _event_at(facts, position, f"approval.{state}").get("approval") != approval:
+            found.append(f"{approval}: {state}, not in the log at {position}")
+    found += [
+        f"{held.credential}: given on {held.approval}, which its grant does not name"
+        for held in ledger.held
+        if facts.approved.get(held.credential, "") != held.approval
+    ]
+    return found
+
+
+def _spent_and_reported(ledger: Ledger, facts: Facts) -> list[str]:
+    """Check that what a service was told to be spent or recorded stands where the answer said."""
+    found = [
+        f"{credential}: spent, not in the log at {position}"
+        for credential, position in ledger.spent
+        if facts.redemptions.get(credential) != position
+        or _event_at(facts, position, "credential.redeemed").get("credential") != credential
+    ]
+    found += [
+        f"{report}: recorded, not in the log at {position}"
+        for report, position in ledger.reported
+        if facts.reports.get(report) != position
+        or report
+        not in (
+            _event_at(facts, position, "usage.accepted").get("use"),
+            _event_at(facts, position, "outcome.reported").get("report"),
+        )
+    ]
     return found
 
 

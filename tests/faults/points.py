@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+_CRUMB = 64  # bytes: longer than any
+
 
 class Point(Enum):
     """Where a process ends itself, in the order in which a request comes by."""
@@ -54,11 +56,16 @@ class KeyPoint(Enum):
 
 @dataclass(slots=True, kw_only=True)
 class Orders:
-    """The orders in a folder that both sides know: to end at a point, or to let the store fail."""
+    """The orders in a folder that both sides know: to end at a point, or to let the store fail.
+
+    A launched process has a role, and writes down which point it came by last: where it was when it was killed.
+    """
 
     folder: Path
+    role: str = ""
     _given: int = 0
     _passes: dict[int, int] = field(default_factory=dict)
+    _open: int | None = None
 
     def give(self, point: Point | KeyPoint, verb: str, *, passes: int) -> None:
         """Have a process end itself when it comes by a point for the n-th time from now on."""
@@ -83,10 +90,22 @@ class Orders:
         else:
             (self.folder / "fault").unlink(missing_ok=True)
 
+    def last_of(self, role: str) -> str:
+        """Return the point that a process came by last, and for which verb; empty when by none."""
+        try:
+            return self._crumb(role).read_text().strip()
+        except FileNotFoundError:
+            return ""
+
     # --- in the launched process -----------------------------------------------------------------------------------
 
     def at(self, point: Point | KeyPoint, verb: str) -> None:
         """Come by a point; does not return when it is the ordered one for the n-th time."""
+        if not verb:
+            return
+        if self._open is None:
+            self._open = os.open(self._crumb(self.role), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.pwrite(self._open, f"{point.name} {verb}".ljust(_CRUMB).encode(), 0)
         order = self._read()
         if order is None or (order["point"], order["verb"]) != (point.name, verb):
             return
@@ -110,6 +129,9 @@ class Orders:
         except FileNotFoundError:
             return None
         return found
+
+    def _crumb(self, role: str) -> Path:
+        return self.folder / f"{role}.crumb"
 
     @property
     def _order(self) -> Path:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,14 +20,15 @@ from broker.store.interface import StoreUnavailable
 from broker.store.sqlite import SqliteStore
 from tests.fakes.trust_domain import TrustDomain
 from tests.fakes.workload_api import WorkloadApi
+from tests.faults.bundle import bundle
 from tests.faults.client import Client, supply_of
-from tests.faults.launcher import FOLDER_VARIABLE
-from tests.faults.ledger import Facts, Ledger, read
+from tests.faults.facts import Facts, read
+from tests.faults.launcher import CARELESS, FOLDER_VARIABLE
+from tests.faults.ledger import Ledger
 from tests.faults.points import Orders
 from tests.operations.limiting import write
-from tests.operations.world import DUTY, ORDERS, ROOT, SECURITY, SUPPORT, configuration
+from tests.operations.world import DUTY, LEAD, ORDERS, ROOT, SECURITY, SUPPORT, configuration
 from tests.polling import eventually
-from tests.unit.policy.test_limit import limited
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +46,7 @@ class Spawned:
     security: Client
     duty: Client
     service: Client
+    lead: Client
     _names: Any = field(default_factory=count)
 
     @property
@@ -141,18 +144,23 @@ class Spawned:
 
 
 @asynccontextmanager
-async def spawn(folder: Path, *, embedded: bool = False) -> AsyncIterator[Spawned]:
-    """Start a broker, and end it."""
+async def spawn(folder: Path, *, embedded: bool = False, careless: bool = False) -> AsyncIterator[Spawned]:
+    """Start a broker, and end it; a careless one does not wait for its disk."""
+    if careless:
+        (folder / CARELESS).touch()
     domain = TrustDomain()
-    api = WorkloadApi(folder / "agent.sock")
+    # Not in the folder, which may lose its power.
+    elsewhere = Path(tempfile.mkdtemp(prefix="agent-"))
+    api = WorkloadApi(elsewhere / "agent.sock")
     api.give_svid(domain.svid("/broker"), domain)
     api.start()
     port = free_port()
-    # Whatever is granted here is charged, so that no crash can lose a charge unseen.
-    write(folder, limited({"per": "agent", "max": 1_000_000}, policy='@id("order-readers-may-look-up-orders")'))
+    write(folder, bundle())
     configuration(folder, policy=folder / "policy", workload_api=f'socket = "{api.socket}"')
     path = folder / "broker.toml"
     path.write_text(path.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+    for written in (*(folder / "policy").iterdir(), folder / "policy", path, folder):
+        flush(written)
     ledger = Ledger()
 
     def client(spiffe_id: str) -> Client:
@@ -169,17 +177,26 @@ async def spawn(folder: Path, *, embedded: bool = False) -> AsyncIterator[Spawne
         security=client(SECURITY),
         duty=client(DUTY),
         service=client(ORDERS),
+        lead=client(LEAD),
     )
     try:
         await spawned.serves()
         yield spawned
     finally:
         await asyncio.to_thread(spawned.stop)
-        await spawned.agent.close()
-        await spawned.security.close()
-        await spawned.duty.close()
-        await spawned.service.close()
+        for each in (spawned.agent, spawned.security, spawned.duty, spawned.service, spawned.lead):
+            await each.close()
         await asyncio.to_thread(api.stop)
+        await asyncio.to_thread(elsewhere.rmdir)
+
+
+def flush(path: Path) -> None:
+    """Have what an operator has written on the disk, whatever happens."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def free_port() -> int:

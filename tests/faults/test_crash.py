@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.faults.client import UNKNOWN
-from tests.faults.ledger import Facts, Held, differences
+from tests.faults.facts import Facts
+from tests.faults.ledger import Held, differences
 from tests.faults.points import Point
 from tests.faults.spawned import Spawned
 from tests.polling import eventually

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.faults.ledger import Facts, differences
+from tests.faults.facts import Facts
+from tests.faults.ledger import differences
 from tests.faults.points import Point
 from tests.faults.spawned import Spawned
 from tests.faults.test_crash import CHANGE, NO_ANSWER
