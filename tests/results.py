@@ -40,7 +40,7 @@ def read(path: Path) -> dict[str, Any]:
     return held
 
 
-def add(  # noqa: PLR0913 -- all that a sitting says of itself
+def add(
     path: Path,
     counts: Mapping[str, Mapping[str, float]],
     *,
