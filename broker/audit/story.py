@@ -1,5 +1,6 @@
 """Story: what the log says of tasks and their credentials, put together by `trace`."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,20 +63,28 @@ class Story:
     def commands(self, now: str) -> list[tuple[str, str]]:
         """Return what would take the accesses away that are still there, the narrowest first: what, and how.
 
+        They are to be pasted into a shell, so whatever stands in the log is one word in them.
+
         Args:
             now: as events have times; what has expired by then needs no command.
 
         """
         live = [each.granted.members for each in self.credentials() if _lives(each, now)]
-        found = [("this credential", f"broker revoke credential {each['credential']}") for each in live]
+        found = [("this credential", f"broker revoke credential {_word(each['credential'])}") for each in live]
         going = [task for task in self.tasks if task.begun and not any(e.type == "task.ended" for e in task.others)]
-        found += [("everything of this task", f"broker revoke task {task.id}") for task in going]
+        found += [("everything of this task", f"broker revoke task {_word(task.id)}") for task in going]
         agents = sorted({str(each.granted.members.get("spiffe_id", "")) for each in self.credentials()} - {""})
         agents += [agent for task in self.tasks if task.begun for agent in [_agent(task.begun)] if agent not in agents]
         for agent in agents:
-            found.append(("everything that this agent has, and will ask for", f"broker revoke agent {agent}"))
-            found.append(("the same, until a second person lets it go on", f"broker stop agent {agent} --reason ..."))
+            found.append(("everything that this agent has, and will ask for", f"broker revoke agent {_word(agent)}"))
+            found.append(
+                ("the same, until a second person lets it go on", f"broker stop agent {_word(agent)} --reason ...")
+            )
         return found
+
+
+def _word(text: object) -> str:
+    return shlex.quote(str(text))
 
 
 def _agent(begun: Shown) -> str:

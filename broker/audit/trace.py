@@ -50,6 +50,9 @@ def _is_use(name: str) -> bool:
 class Finder:
     """Finds what an id, a conversation's name or a reference belongs to.
 
+    Conversations and references are named by agents and services, as they like. One that is named as an id of the
+    broker's is not looked for: nobody writes itself into the story of another's credential.
+
     Args:
         name: the id of a credential, task, transaction, approval or use; else a conversation, or somebody's reference.
 
@@ -57,6 +60,7 @@ class Finder:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._member = next((member for prefix, member in _BY_PREFIX.items() if name.startswith(prefix)), "")
         self._tasks: set[str] = set()
         self._around: set[str] = set()
         self._credentials: set[str] = set()
@@ -66,7 +70,7 @@ class Finder:
         """Look at the next event."""
         members = event.members
         task = str(members.get("task", ""))
-        if task and self._name in (task, event.opened.get("conversation")):
+        if task and (self._name == task or (not self._member and self._name == event.opened.get("conversation"))):
             self._tasks.add(task)
         elif self._name and self._name in self._names(event):
             self._around.add(task)
@@ -77,7 +81,11 @@ class Finder:
 
     def _names(self, event: Shown) -> Iterator[str]:
         members, opened = event.members, event.opened
-        yield from (members.get(member, "") for member in ("credential", "transaction", "approval", "bypass", "use"))
+        if self._member:
+            yield members.get(self._member, "")
+            yield members.get("bypass", "") if self._member == "approval" else ""
+            return
+        yield members.get("use", "")
         yield opened.get("reference", "")
         trail = opened.get("trail", {})
         yield from (trail.get(f"{what}_reference", "") for what in ("prompt", "tool_call"))

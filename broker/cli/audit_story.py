@@ -54,7 +54,9 @@ def _lines(pairs: Any) -> Table:  # noqa: ANN401 - pairs of text
 
 def _task(task: TaskStory) -> Tree:
     begun = task.begun
-    tree = Tree(_line(begun, "task", task.id) if begun else Text(f"task {task.id}" if task.id else "without a task"))
+    tree = Tree(
+        _line(begun, "task", task.id) if begun else Text(f"task {visible(task.id)}" if task.id else "without a task")
+    )
     if begun:
         members = begun.members
         who = members.get("agent") or members.get("spiffe_id", "")
@@ -94,16 +96,16 @@ def _credential(tree: Tree, each: CredentialStory) -> None:
         _approval(branch, each.approval)
     decision = members["decision"]
     policies = ", ".join(decision["policies"])
-    branch.add(Text.assemble(("permitted ", "green"), visible(policies), (f"  {decision['id']}", "dim")))
-    until = f"until {members['expires_at'][:19]}Z"
-    given = branch.add(Text.assemble("credential ", (members["credential"], "bold"), f"  {until}"))
+    branch.add(Text.assemble(("permitted ", "green"), visible(policies), (f"  {visible(decision['id'])}", "dim")))
+    until = f"until {visible(members['expires_at'][:19])}Z"
+    given = branch.add(Text.assemble("credential ", (visible(members["credential"]), "bold"), f"  {until}"))
     _facts(given, ("for service", members["audience"]), ("transaction", members.get("transaction")))
     for event in each.redeemed:
         given.add(_line(event, "spent", "", who=True))
     for use in each.uses.values():
         _use(given, use)
     for event in each.refused:
-        by = visible(str(event.members.get("presented_by") or "nobody that could be verified"))
+        by = event.members.get("presented_by") or "nobody that could be verified"
         given.add(_line(event, "refused", f"{event.members['reason']}, shown by {by}", style="red", who=True))
     for event in each.others:
         _other(given, event)
@@ -170,9 +172,7 @@ def _prompt(tree: Tree, event: Shown) -> None:
 def _intent(members: Mapping[str, Any]) -> str:
     intent = members.get("intent", {})
     resource = intent.get("resource", {})
-    return visible(
-        f"{intent.get('action', '-')} {resource.get('type', '')}/{resource.get('id') or resource.get('set')}"
-    )
+    return f"{intent.get('action', '-')} {resource.get('type', '')}/{resource.get('id') or resource.get('set')}"
 
 
 def _personal(event: Shown, member: str) -> str:
@@ -186,7 +186,10 @@ def _personal(event: Shown, member: str) -> str:
 def _line(event: Shown, what: str, rest: str, *, style: str = "", who: bool = False) -> Text:
     by = f"  by {visible(str(event.members.get('spiffe_id') or 'the broker'))}" if who else ""
     return Text.assemble(
-        (f"{event.members['at'][11:19]}  ", "dim"), (f"{visible(what)}  ", style or "bold"), (rest, style), by
+        (f"{visible(event.members['at'][11:19])}  ", "dim"),
+        (f"{visible(what)}  ", style or "bold"),
+        (visible(rest), style),
+        by,
     )
 
 

@@ -1,17 +1,21 @@
 """A trace of what really stands in the log: by every id, one story, whole, and nothing of another's."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from broker.audit.shown import Shown
 from broker.audit.story import CredentialStory, Story, to_json
 from broker.audit.trace import Finder, Gatherer, needs_personal
 from broker.audit.unaccounted import Accounting
 from broker.boundary import Boundary
+from broker.cli.audit_story import draw
 from broker.trail import Trail
 from tests.operations.approving import GROUP, bundle, payout
 from tests.operations.limiting import change
@@ -105,6 +109,60 @@ async def test_by_every_name_it_is_the_same_story_and_nothing_of_anothers(world:
     assert refusals == (["TASK_BOUNDARY_EXCEEDED"] if by in {"task", "conversation"} else [])
     for foreign in ("other task", "other credential"):
         assert names[foreign] not in whole(story)
+
+
+@pytest.mark.parametrize("name", ["credential", "task", "transaction"])
+async def test_nobody_writes_itself_into_the_story_of_another(world: World, name: str) -> None:
+    """Conversations and references are whatever agents and services call them: an id of the broker's, too."""
+    names = await lived(world)
+    liars = await world.begin(conversation=names[name])
+    grant = (await world.granted(task=liars.id, trail=Trail(prompt_reference=names[name]))).grant
+    use = said("accepted", grant.credential_id)
+    await world.report(use, said("done", use=use, reference=names[name]))
+    story = await traced(world, names[name])
+    assert ids(story) == {names["credential"]}
+    assert [task.id for task in story.tasks] == [names["task"]]
+
+
+async def test_a_log_that_lies_reaches_neither_the_terminal_nor_a_shell(world: World) -> None:
+    names = await lived(world)
+    story = await traced(world, names["task"])
+    for event in [task.begun for task in story.tasks if task.begun] + everything(story):
+        _poison(event.members)
+        _poison(event.opened)
+    drawn = StringIO()
+    Console(file=drawn, width=400).print(*draw(story, NEVER), sep="\n")
+    assert "done" in drawn.getvalue()
+    assert [character for character in ("\x1b", "\u202e") if character in drawn.getvalue()] == []
+    for _, command in story.commands(NEVER):
+        assert len(shlex.split(command)) <= 6, command
+
+
+def everything(story: Story) -> list[Shown]:
+    """Return every event of a story but the beginnings of its tasks."""
+    found = [event for task in story.tasks for event in (*task.refused, *task.others)]
+    for each in story.credentials():
+        uses = [event for use in each.uses.values() for event in (use.accepted, *use.outcomes)]
+        found += [
+            each.granted,
+            *each.redeemed,
+            *uses,
+            *each.refused,
+            *each.others,
+            *([each.ended] if each.ended else []),
+        ]
+    return found
+
+
+def _poison(value: Any) -> Any:
+    """Let every text in it end in what would take a terminal over, and a shell."""
+    if isinstance(value, str):
+        return value if value.endswith("$(reboot)") else f"{value}\x1b]0;owned\x07\u202e; reboot $(reboot)"
+    if isinstance(value, dict):
+        value.update({name: _poison(member) for name, member in value.items()})
+    if isinstance(value, list):
+        value[:] = map(_poison, value)
+    return value
 
 
 async def test_commands_are_for_what_still_lives(world: World) -> None:
