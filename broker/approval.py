@@ -43,6 +43,7 @@ class Yes:
         by_token: proven by an identity token, not by an operator's SVID.
         authenticated_at: when the person signed in, as the token has it; None when it does not say.
         bypass: for how long this person would let this kind pass without asking; None: not at all.
+        over: SPIFFE ID of the connection that it was said over; empty when that was not noted.
 
     """
 
@@ -51,6 +52,7 @@ class Yes:
     by_token: bool = False
     authenticated_at: datetime | None = None
     bypass: timedelta | None = None
+    over: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

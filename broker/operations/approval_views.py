@@ -178,6 +178,7 @@ def said_by(approver: Approver, visit: Visit) -> Yes:
         at=visit.now,
         by_token=approver.identity is not None,
         authenticated_at=approver.authenticated_at,
+        over=approver.spiffe_id,
     )
 
 

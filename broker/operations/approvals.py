@@ -77,12 +77,12 @@ class Approve:
         asked, approval = deciding.asked, deciding.asked.approval
         if call.digest != approval.digest():
             raise Refusal(Reason.APPROVAL_MISMATCH)
-        if asked.has_said(deciding.said.person) and approval.state_at(visit.now) in OPEN:
+        with_it = asked.with_yes(replace(deciding.said, bypass=call.bypass))
+        if _is_said(asked, with_it, deciding.said.person, visit.now):
             return ApprovalAnswered(shown=self.views.show(deciding.reader, asked), position=None)
         _require_pending(approval, visit.now)
         _check_bypass(approval, call.bypass)
-        said = replace(deciding.said, bypass=call.bypass)
-        after = _with(replace(asked, approval=replace(approval, answers=(*approval.answers, said))), visit.now)
+        after = _with(with_it, visit.now)
         recorder = self.views.attempt.recorder
         items = [_changing(recorder, approval, after, _approved(visit, deciding, after))]
         if after.bypass_until is not None:
@@ -95,6 +95,13 @@ class Approve:
             raise Refusal(answer.reason)
         shown = self.views.show(deciding.reader, replace(asked, approval=after))
         return ApprovalAnswered(shown=shown, position=position_of(answer))
+
+
+def _is_said(asked: Asked, with_it: Asked, person: str, now: datetime) -> bool:
+    """Whether a person has said yes already, and again adds nothing: no newer sign-in that counts for more."""
+    state = asked.approval.state_at(now)
+    adds = state is ApprovalState.PENDING and with_it.counts_beyond(asked)
+    return state in OPEN and asked.has_said(person) and not adds
 
 
 def _require_pending(approval: Approval, now: datetime) -> None:

@@ -51,6 +51,7 @@ class Holding:
         approval = self.store.approval(work.call.approval)
         if approval is None or approval.agent != work.agent:
             raise Refusal(Reason.APPROVAL_UNKNOWN)
+        work.presented = approval.id
         if not approval.fits(work.intent, work.agent):
             raise Refusal(Reason.APPROVAL_MISMATCH)
         reason = why_unusable(approval.state_at(work.now))
@@ -65,25 +66,29 @@ class Holding:
             Refusal: STEP_UP_REQUIRED, with the approval to wait for; APPROVAL_DENIED, APPROVAL_EXPIRED.
 
         """
-        permit = Permit(terms=hold.terms, policy_ids=hold.policy_ids, bundle_digest=hold.bundle_digest)
+        earlier = self.store.approvals_for(work.agent, work.intent)
+        _require_not_denied(work, earlier)
         if work.approval is not None:
-            if _suffices(work.approval, hold.requirements, work, policy):
+            if _is_shown(work.approval, hold) and _suffices(work.approval, hold, work, policy):
                 _require_fresh(work.approval, hold.requirements, work.now)
-                return permit
+                return _permit(hold, work.approval)
             work.approval = None  # more is required by now, or less of it is met: people are asked anew
-        elif (bypass := self._bypass(work, hold.requirements, policy)) is not None:
+        elif (bypass := self._bypass(work, hold, policy)) is not None:
             work.bypass = bypass
-            return permit
-        raise self._held(work, hold, policy)
+            return _permit(hold, bypass)
+        raise self._held(work, hold, policy, earlier)
 
-    def _bypass(self, work: Work, requirements: tuple[StepUp, ...], policy: CompiledPolicy) -> Approval | None:
-        """Return the approval that lets this kind pass, if the policy in force still lets it."""
+    def _bypass(self, work: Work, hold: Hold, policy: CompiledPolicy) -> Approval | None:
+        """Return the approval that lets this kind pass, if the policy in force still lets it, and for so long."""
         found = self.store.bypass_for(work.agent, work.intent, work.now)
-        if found is None or any(each.bypass is None for each in requirements):
+        if found is None or found.decided_at is None:
             return None
-        return found if _suffices(found, requirements, work, policy) else None
+        age = work.now - found.decided_at
+        if any(each.bypass is None or age >= each.bypass for each in hold.requirements):
+            return None
+        return found if _suffices(found, hold, work, policy) else None
 
-    def _held(self, work: Work, hold: Hold, policy: CompiledPolicy) -> Refusal:
+    def _held(self, work: Work, hold: Hold, policy: CompiledPolicy, earlier: Sequence[Approval]) -> Refusal:
         refusal = Refusal(
             Reason.STEP_UP_REQUIRED, policy_ids=hold.policy_ids, decision_id=work.decided.id if work.decided else ""
         )
@@ -93,33 +98,12 @@ class Holding:
         work.as_opened = work.opened.get(same)  # a neighbour in this group has asked for it
         waiting = work.as_opened.opening if work.as_opened else None
         if waiting is None:
-            waiting, work.replaced = self._waiting(work, hold.requirements, policy)
+            waiting, work.replaced = _waiting(earlier, work, hold, policy)
         if waiting is None:
             waiting = work.opening = self._opened(work, hold, policy)
             work.opened[same] = work
         refusal.held = waiting.held()
         return refusal
-
-    def _waiting(
-        self, work: Work, requirements: tuple[StepUp, ...], policy: CompiledPolicy
-    ) -> tuple[Approval | None, Approval | None]:
-        """Return the approval for the same intent that can be waited for, and one that no longer suffices.
-
-        Raises:
-            Refusal: APPROVAL_DENIED, a person has said no to this in this task: nobody is asked again.
-
-        """
-        for each in self.store.approvals_for(work.agent, work.intent):
-            match each.state_at(work.now):
-                case ApprovalState.PENDING:
-                    return (each, None) if each.covers(requirements) else (None, each)
-                case ApprovalState.APPROVED if _suffices(each, requirements, work, policy):
-                    return each, None
-                case ApprovalState.DENIED if work.intent.task:
-                    raise Refusal(Reason.APPROVAL_DENIED)
-                case _:
-                    pass
-        return None, None
 
     def _opened(self, work: Work, hold: Hold, policy: CompiledPolicy) -> Approval:
         until = work.now + min(each.pending_for for each in hold.requirements)
@@ -142,10 +126,44 @@ class Holding:
         return replace(approval, escalate_at=following[0] if following else None)
 
 
-def _suffices(approval: Approval, requirements: tuple[StepUp, ...], work: Work, policy: CompiledPolicy) -> bool:
-    """Whether all that is required now was required then, and is met by people who count now."""
-    asked = Asked(register=policy.register, approval=approval, task=work.task)
-    return approval.covers(requirements) and all(map(asked.met, requirements))
+def _require_not_denied(work: Work, earlier: Sequence[Approval]) -> None:
+    """Refuse what a person has said no to in this task: nobody is asked again, and nothing else lets it pass."""
+    if work.intent.task and any(each.state is ApprovalState.DENIED for each in earlier):
+        raise Refusal(Reason.APPROVAL_DENIED)
+
+
+def _waiting(
+    earlier: Sequence[Approval], work: Work, hold: Hold, policy: CompiledPolicy
+) -> tuple[Approval | None, Approval | None]:
+    """Return the approval for the same intent that can be waited for, and one that no longer suffices."""
+    for each in earlier:
+        match each.state_at(work.now):
+            case ApprovalState.PENDING:
+                same = each.tenant == hold.terms.tenant and each.covers(hold.requirements) and _is_shown(each, hold)
+                return (each, None) if same else (None, each)
+            case ApprovalState.APPROVED if _is_shown(each, hold) and _suffices(each, hold, work, policy):
+                return each, None
+            case _:
+                pass
+    return None, None
+
+
+def _suffices(approval: Approval, hold: Hold, work: Work, policy: CompiledPolicy) -> bool:
+    """Whether all that is required now was required then, for the same tenant, and is met by people who count now."""
+    required, asked = hold.requirements, Asked(register=policy.register, approval=approval, task=work.task)
+    same_tenant = approval.tenant == hold.terms.tenant
+    return bool(required) and same_tenant and approval.covers(required) and all(map(asked.met, required))
+
+
+def _is_shown(approval: Approval, hold: Hold) -> bool:
+    """Whether people were shown all that would be granted now."""
+    return approval.scope.includes(hold.terms.scope)
+
+
+def _permit(hold: Hold, approval: Approval) -> Permit:
+    """Return what is permitted: for no longer than those who approved were shown."""
+    terms = replace(hold.terms, max_lifetime=min(hold.terms.max_lifetime, approval.lifetime))
+    return Permit(terms=terms, policy_ids=hold.policy_ids, bundle_digest=hold.bundle_digest)
 
 
 def _require_fresh(approval: Approval, requirements: tuple[StepUp, ...], now: datetime) -> None:
@@ -159,7 +177,9 @@ def _require_fresh(approval: Approval, requirements: tuple[StepUp, ...], now: da
 
 def opening_guards(work: Work, opening: Approval) -> Sequence[Guard]:
     """Return what must still hold inside the transaction for a request to be opened."""
-    few = FewPending(agent=work.agent, most=MOST_PENDING, now=work.now)
+    # One that takes the place of another is none more.
+    most = MOST_PENDING + (work.replaced is not None)
+    few = FewPending(agent=work.agent, most=most, now=work.now)
     return (*standing(work, tenant=opening.tenant, policy_ids=opening.policy_ids), few)
 
 

@@ -1,7 +1,7 @@
 """Requirements: whose yes counts towards what, by the bundle as it is now. Asked at each answer, and at each use."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from broker.approval import Approval, Yes
@@ -22,19 +22,33 @@ class Asked:
 
     def counting(self, required: StepUp) -> frozenset[str]:
         """Return the persons whose yes counts towards a requirement; one that has two names by now counts once."""
-        found = ((self._person(yes.person), yes) for yes in self.approval.answers)
-        return frozenset(
-            person.name for person, yes in found if person is not None and self.why_not(required, person, yes) is None
-        )
+        said = ((self._person(yes.person), yes) for yes in self.approval.answers)
+        found = [(who, yes) for who, yes in said if who is not None and self.why_not(required, who, yes) is None]
+        # An operator that no person claims is none more beside those who sign in over its connection.
+        tools = {yes.over for _, yes in found if yes.by_token}
+        return frozenset(who.name for who, _ in found if who.name not in tools)
 
     def met(self, required: StepUp) -> bool:
         """Whether enough people have said yes."""
         return len(self.counting(required)) >= required.quorum
 
+    def with_yes(self, yes: Yes) -> "Asked":
+        """Return it with a further yes, which takes the place of an earlier one of the same person."""
+        others = (each for each in self.approval.answers if not self._is(each, yes.person))
+        return replace(self, approval=replace(self.approval, answers=(*others, yes)))
+
+    def counts_beyond(self, before: "Asked") -> bool:
+        """Whether more is met than before, and nothing less."""
+        counted = [(before.counting(each), self.counting(each)) for each in self.approval.requirements]
+        return all(was <= now for was, now in counted) and any(was < now for was, now in counted)
+
     def has_said(self, name: str) -> bool:
         """Whether a person has said yes already, by whichever name."""
-        people = (self._person(yes.person) for yes in self.approval.answers)
-        return any(person is not None and person.name == name for person in people)
+        return any(self._is(yes, name) for yes in self.approval.answers)
+
+    def _is(self, yes: Yes, name: str) -> bool:
+        person = self._person(yes.person)
+        return person is not None and person.name == name
 
     def all_met(self) -> bool:
         """Whether nothing is missing; where nothing is required, nobody can approve."""

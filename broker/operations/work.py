@@ -24,6 +24,7 @@ class Work:
     """One intent on its way; filled in from step to step.
 
     `opened` is one for the whole group: what its members ask people for, by agent, task and digest of the intent.
+    `presented` is the id of the approval that it is asked with, once that is known to be the agent's own.
     """
 
     call: ExchangeCall
@@ -35,6 +36,7 @@ class Work:
     decided: Decided | None = None
     permit: Permit | None = None
     approval: Approval | None = None
+    presented: str = ""
     bypass: Approval | None = None
     opening: Approval | None = None
     replaced: Approval | None = None
@@ -185,7 +187,7 @@ def refusing(work: Work, refusal: Refusal) -> ExchangeRefused:
         reason=refusal.reason.name,
         detail=refusal.detail,
         trail=work.call.trail.to_json(),
-        approval=refusal.held.approval if refusal.held else work.call.approval,
+        approval=refusal.held.approval if refusal.held else work.presented,
     )
 
 

@@ -113,6 +113,7 @@ def _from_yes(yes: Yes) -> dict[str, Any]:
         "by_token": yes.by_token,
         "authenticated_at": _from_time(yes.authenticated_at),
         "bypass": None if yes.bypass is None else yes.bypass // _MICROSECOND,
+        "over": yes.over,
     }
 
 
@@ -124,6 +125,7 @@ def _to_yes(members: dict[str, Any]) -> Yes:
         by_token=members["by_token"],
         authenticated_at=_to_time(members["authenticated_at"]),
         bypass=None if bypass is None else bypass * _MICROSECOND,
+        over=members.get("over", ""),
     )
 
 
