@@ -10,6 +10,7 @@ from typing import Final
 
 from broker.errors import Reason, Refusal
 from broker.intent import canonical_json, digest, is_opaque_id
+from broker.svid.spiffe_id import SpiffeId
 
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _DIGEST: Final = re.compile(r"(?:sha-256:[A-Za-z0-9_-]{43})?")
@@ -47,6 +48,14 @@ _FOLLOWS: Final[Mapping[ReportKind, frozenset[ReportKind]]] = MappingProxyType(
 def may_follow(kind: ReportKind, before: ReportKind) -> bool:
     """Whether an outcome may be said of a use of which another was said last."""
     return kind in _FOLLOWS.get(before, ())
+
+
+def _is_spiffe_id(text: str) -> bool:
+    try:
+        SpiffeId.parse(text)
+    except Refusal:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +105,7 @@ class Report:
             "refused.reason": not _REASON.fullmatch(self.reason)
             if kind is ReportKind.REFUSED
             else bool(self.reason or self.presented_by),
+            "refused.presented_by": bool(self.presented_by) and not _is_spiffe_id(self.presented_by),
             "outcome.reference": not is_opaque_id(self.reference) or bool(self.reference and not kind.is_outcome),
             "outcome.rolled_back_by": not is_opaque_id(self.rolled_back_by)
             or bool(self.rolled_back_by and kind is not ReportKind.ROLLED_BACK),

@@ -40,7 +40,6 @@ _TOLD: Final = frozenset(
         Reason.TASK_DEADLINE_PASSED,
         Reason.TASK_HEARTBEAT_MISSED,
         Reason.TASK_SUSPENDED,
-        Reason.TASK_SUSPENDED,
         Reason.TOKEN_EXPIRED,
         Reason.TOKEN_SCOPE_EXCEEDED,
     }

@@ -169,7 +169,7 @@ class Reports:
         use = Use(self, id=report.id, credential=report.credential, digest=digest)
         writing = self._spool.add(report)
         try:
-            kept = await asyncio.wrap_future(writing) if durable else True
+            kept = await asyncio.wrap_future(writing) if durable or writing.done() else True
         except (
             asyncio.CancelledError
         ):  # the caller went away before its handler ran; the acceptance is kept all the same

@@ -31,6 +31,8 @@ MOST: Final = 100_000
 SAID_EVERY: Final = timedelta(seconds=10)
 _LOOK_SECONDS: Final = 1.0
 _TOGETHER: Final = 512
+# What may wait for a disk that hangs; nobody waits for the reports of reads.
+_MOST_QUEUED: Final = 10_000
 _REMEMBERED: Final = 10_000
 _VERSION: Final = 1
 _NAME: Final = "reports.sqlite3"
@@ -147,6 +149,9 @@ class Spool:
         job = _Job(work=work, otherwise=otherwise, drops=drops)
         if self._closed:
             job.future.set_result(otherwise)
+        elif drops and self._jobs.qsize() >= _MOST_QUEUED:
+            self.drop()
+            job.future.set_result(otherwise)
         else:
             self._jobs.put(job)
         return job.future
@@ -164,7 +169,7 @@ class Spool:
                 self._write([job for job in jobs if job is not None])
 
     def _write(self, jobs: Sequence[_Job[Any]]) -> None:
-        connection, before = self._connection, self._waiting
+        connection, before, said_at = self._connection, self._waiting, self._said_at
         with self._counting:
             lost, self._lost = self._lost, 0
         try:
@@ -175,7 +180,7 @@ class Spool:
             connection.execute("COMMIT")
         except Exception as problem:  # noqa: BLE001 - whatever it is, the service's calls go on
             _LOG.error("the spool cannot be written, and reports are dropped: %s", problem)
-            self._waiting = before
+            self._waiting, self._said_at, self._unsaid = before, said_at, True
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             with self._counting:
@@ -241,8 +246,10 @@ def _lock(folder: Path) -> int:
     """Take the folder for this process, and return the descriptor that holds it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = folder.stat().st_mode
-        if stat.S_IMODE(mode) & 0o022:
+        found = folder.stat()
+        if found.st_uid != os.geteuid():
+            raise SpoolUnusable(f"{folder} belongs to another user, who could put anything there; name another folder")
+        if stat.S_IMODE(found.st_mode) & 0o022:
             raise SpoolUnusable(f"{folder} can be written by others; run: chmod go-w {folder}")
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as problem:

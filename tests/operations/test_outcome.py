@@ -110,6 +110,18 @@ def test_a_reference_shows_as_what_it_is(member: str, text: str) -> None:
     assert Trail(**{member: "message 12"}).to_json() == {member: "message 12"}
 
 
+@pytest.mark.parametrize(
+    "text", ["Alice Smith, 12 Long Lane", "spiffe://example.org/agent/\u202e", "x" * 2048, "\x1b[2J"]
+)
+def test_who_showed_a_credential_is_a_spiffe_id_or_nobody(text: str) -> None:
+    """It stands in the event for everybody who may read it: no place for what a service would like to write there."""
+    with pytest.raises(Refusal) as caught:
+        said("refused", "cred_1", reason="TOKEN_EXPIRED", presented_by=text)
+    assert (caught.value.reason, caught.value.detail) == (Reason.REQUEST_INVALID, "refused.presented_by")
+    for control in (THIEF, ""):
+        assert said("refused", "cred_1", reason="TOKEN_EXPIRED", presented_by=control).presented_by == control
+
+
 # --- once -------------------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -175,6 +176,32 @@ def test_a_spool_is_of_one_process_and_closed_to_others(tmp_path: Path) -> None:
     folder.chmod(0o777)
     with pytest.raises(SpoolUnusable, match="chmod go-w"):
         opened(folder)
+
+
+def test_a_spool_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever owns the folder could put another file in its place."""
+    folder = tmp_path / "spool"
+    opened(folder).close()
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    with pytest.raises(SpoolUnusable, match="belongs to another user"):
+        opened(folder)
+
+
+def test_what_waits_for_a_disk_that_hangs_is_bounded(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.validator.spool._MOST_QUEUED", 10)
+    hangs, reached = Event(), Event()
+
+    def hang(_: sqlite3.Connection) -> None:
+        reached.set()
+        hangs.wait(PATIENCE)
+
+    spool._ask(hang, otherwise=None)
+    assert reached.wait(PATIENCE)
+    futures = [spool.add(a_use()) for _ in range(50)]
+    hangs.set()
+    assert [future.result(PATIENCE) for future in futures] == [True] * 10 + [False] * 40
+    held(spool)
+    assert (held(spool)[-1].kind, held(spool)[-1].count) == (ReportKind.DROPPED, 40)
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, b"\0" * 4096])
