@@ -97,7 +97,7 @@ class TaskDrifted:
     """A task was refused so many times, within so many seconds, what lies outside it. `reasons` are why, sorted.
 
     With `suspended` nothing is given in it until it is resumed, and its live credentials ended: `revoked` counts them;
-    `status_indexes` names them, as inclusive ranges by audience.
+    `status_indexes` names them, as inclusive ranges by audience. `approvals` were withdrawn.
     """
 
     TYPE: ClassVar = "task.drifted"
@@ -113,6 +113,7 @@ class TaskDrifted:
     suspended: bool
     revoked: int
     status_indexes: Mapping[str, tuple[tuple[int, int], ...]]
+    approvals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from broker.audit.event import Caller, Entry, TaskDrifted, TaskResumed
+from broker.credential.revocation import Rule, RuleKind
 from broker.errors import Reason, Refusal
 from broker.operations.attempt import ActivePolicy, Attempt, Visit
 from broker.operations.calls import Ended
@@ -89,8 +90,10 @@ class WatchDrift:
     def _drifted(self, last: Strayed, drift: Drift, reasons: tuple[str, ...], now: datetime) -> Item:
         task = last.task
         writes: list[Write] = [ForgetDrift(task=task.id)]
+        approvals: tuple[str, ...] = ()
         if drift.suspends:
             writes.append(SuspendTask(task=task.id, at=now))
+            approvals = tuple(self.recorder.store.approvals_under(Rule(kind=RuleKind.TASK, name=task.id), now))
 
         def entry(revoked: Effects) -> Entry:
             event = TaskDrifted(
@@ -106,6 +109,7 @@ class WatchDrift:
                 suspended=drift.suspends,
                 revoked=len(revoked),
                 status_indexes=ranges_by_audience(revoked),
+                approvals=approvals,
             )
             return self.recorder.entry(event)
 

@@ -63,7 +63,7 @@ class ForgetDrift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuspendTask:
-    """Let nothing be given in a task, and revoke its live credentials."""
+    """Let nothing be given in a task, revoke its live credentials, and take back what people were asked in it."""
 
     task: str
     at: datetime

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from broker.approval import ApprovalState
 from broker.boundary import Boundary
 from broker.credential.token import Credential
 from broker.errors import Reason, Refusal
@@ -17,6 +18,8 @@ from tests.operations.test_task_boundary import beat, cancel, changed, dead, eve
 from tests.operations.world import DUTY, RETAIL_DESK, SECURITY, SUPPORT, WHOLESALE, World, open_world
 
 REFUND: dict[str, Any] = {"action": "order.refund", "parameters": {"amount": 100, "currency": "EUR"}}
+LARGE: dict[str, Any] = {"action": "order.refund_large", "parameters": {"amount": 6000, "currency": "EUR"}}
+ONLY_REFUNDS = Boundary(actions=frozenset({"order.refund_large"}))
 ONLY_READS = Boundary(actions=frozenset({"order.read"}))
 # Of the example's customer-case.
 REFUSALS = 5
@@ -52,6 +55,29 @@ async def test_at_the_last_refusal_it_is_suspended_and_what_lived_in_it_is_dead(
     assert await stray(world, task, 2) == [Reason.TASK_SUSPENDED] * 2, "and nothing more is counted"
     await world.granted(task=other.id)
     assert len(await events(world, "task.drifted")) == 1
+
+
+async def test_what_people_were_asked_in_it_is_taken_back(world: World) -> None:
+    """A conversation that strayed may have been talked into asking; a yes that comes later must give nothing."""
+    task, other = await world.begin(boundary=ONLY_REFUNDS), await world.begin(boundary=ONLY_REFUNDS)
+    waits, approved = (
+        await world.held(task=task.id, **LARGE),
+        await world.held(task=task.id, **LARGE | {"resource": "order/9"}),
+    )
+    await world.approve(approved)
+    elsewhere = await world.held(task=other.id, **LARGE)
+    for _ in range(REFUSALS):
+        assert (await world.refused(task=task.id)).reason is Reason.TASK_BOUNDARY_EXCEEDED
+    (event,) = await events(world, "task.drifted")
+    assert set(event["approvals"]) == {waits, approved}
+    for each in (waits, approved):
+        assert (await world.approval(each)).state is ApprovalState.WITHDRAWN
+    assert await refused(world.approve(waits)) is Reason.APPROVAL_WITHDRAWN
+    await world.resume(task.id)
+    changes = LARGE | {"resource": "order/9", "approval": approved}
+    assert (await world.refused(task=task.id, **changes)).reason is Reason.APPROVAL_WITHDRAWN
+    await world.approve(elsewhere)
+    await world.granted(task=other.id, approval=elsewhere, **LARGE)  # the control
 
 
 async def test_a_suspended_task_is_heard_of_narrowed_and_ended_all_the_same(world: World) -> None:

@@ -117,7 +117,9 @@ def apply(  # noqa: C901, PLR0912 - one for each write
                 revoked += _expand(connection, rule, write.at, position)
             case SuspendTask():
                 drifting.change(connection, write)
-                revoked += _expand(connection, Rule(kind=RuleKind.TASK, name=write.task), write.at, position)
+                rule = Rule(kind=RuleKind.TASK, name=write.task)
+                revoked += _expand(connection, rule, write.at, position)
+                approvals.withdraw(connection, rule, write.at, position)
             case AddReport():
                 outcomes.add(connection, write, position)
             case OpenApproval() | ChangeApproval():
