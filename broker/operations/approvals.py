@@ -291,7 +291,8 @@ class TendApprovals:
         following = Asked(register=register, approval=approval, task=task).next_escalation()
         if following is None or following[0] > now:
             after = replace(approval, escalate_at=following[0] if following else None)
-            yield Item(writes=(ChangeApproval(approval=after),))
+            unchanged = ApprovalOpen(approval=approval.id, revision=approval.revision)
+            yield Item(guards=(unchanged,), writes=(ChangeApproval(approval=after),))
             return
         escalated = replace(approval, escalated=(*approval.escalated, following[1]))
         then = Asked(register=register, approval=escalated, task=task).next_escalation()

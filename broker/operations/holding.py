@@ -22,6 +22,8 @@ from broker.store.interface import (
 
 # Of one agent. What it asks beyond is refused, so that what people see first is what was asked first.
 MOST_PENDING: Final = 32
+# Of those that could still be waiting: many short tasks may end with theirs, but nobody asks and takes back in a loop.
+MOST_WITHDRAWN: Final = 32 * MOST_PENDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +181,7 @@ def opening_guards(work: Work, opening: Approval) -> Sequence[Guard]:
     """Return what must still hold inside the transaction for a request to be opened."""
     # One that takes the place of another is none more.
     most = MOST_PENDING + (work.replaced is not None)
-    few = FewPending(agent=work.agent, most=most, now=work.now)
+    few = FewPending(agent=work.agent, most=most, most_withdrawn=MOST_WITHDRAWN, now=work.now)
     return (*standing(work, tenant=opening.tenant, policy_ids=opening.policy_ids), few)
 
 

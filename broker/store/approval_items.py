@@ -36,10 +36,15 @@ class BypassInForce:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FewPending:
-    """Fewer than `most` requests of this agent wait for people. Refused with LIMIT_APPROVALS."""
+    """Fewer than `most` requests of this agent wait for people. Refused with LIMIT_APPROVALS.
+
+    And fewer than `most_withdrawn` were taken back of those that could still be waiting: else an agent that asks and
+    takes back, over and over, would fill the store.
+    """
 
     agent: str
     most: int
+    most_withdrawn: int
     now: datetime
 
 

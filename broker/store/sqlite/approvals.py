@@ -232,6 +232,9 @@ def _bypass_over(connection: sqlite3.Connection, guard: BypassInForce) -> Reason
 
 
 def _too_many(connection: sqlite3.Connection, guard: FewPending) -> Reason | None:
-    query = "SELECT count(*) FROM approval WHERE agent = ? AND state = 'pending' AND pending_until > ?"
-    (count,) = connection.execute(query, (guard.agent, from_time(guard.now))).fetchone()
-    return None if count < guard.most else Reason.LIMIT_APPROVALS
+    query = "SELECT count(*) FROM approval WHERE agent = ? AND state = ? AND pending_until > ?"
+    for state, most in ((ApprovalState.PENDING, guard.most), (ApprovalState.WITHDRAWN, guard.most_withdrawn)):
+        (count,) = connection.execute(query, (guard.agent, state.value, from_time(guard.now))).fetchone()
+        if count >= most:
+            return Reason.LIMIT_APPROVALS
+    return None

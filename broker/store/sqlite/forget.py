@@ -13,6 +13,8 @@ BATCH: Final = 1000
 KEY_REQUESTS_KEPT: Final = timedelta(days=1)
 # Longer than a request can wait, an approval be used, a bypass last and a credential live, one after another.
 APPROVALS_KEPT: Final = timedelta(days=7)
+# Those that nobody decided about: nothing was given on them, and the log tells of them.
+UNDECIDED_KEPT: Final = timedelta(days=1)
 
 _EXPIRED: Final = "(SELECT number FROM granted WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
 
@@ -53,6 +55,11 @@ def forget_expired(connection: sqlite3.Connection, now: datetime) -> int:
         "DELETE FROM approval WHERE number IN (SELECT number FROM approval WHERE requested_at <= ?"
         " AND state NOT IN ('pending', 'approved') LIMIT ?)",
         (from_time(now - APPROVALS_KEPT), BATCH),
+    )
+    connection.execute(
+        "DELETE FROM approval WHERE number IN (SELECT number FROM approval WHERE requested_at <= ?"
+        " AND pending_until <= ? AND state IN ('expired', 'withdrawn') AND usable_until IS NULL LIMIT ?)",
+        (from_time(now - UNDECIDED_KEPT), from_time(now - UNDECIDED_KEPT), BATCH),
     )
     # Rules over one credential or one task have nothing left to cover once it is gone; ids are never given twice.
     for kind, table, column in (("credential", "granted", "credential"), ("task", "task", "id")):
