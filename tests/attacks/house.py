@@ -184,8 +184,9 @@ class House:
         for name, text in change(texts).items():
             if text is None:
                 (folder / name).unlink()
-            else:
-                (folder / name).write_text(text)
+            else:  # whole or not at all: the broker looks every tenth of a second
+                (self.folder / name).write_text(text)
+                (self.folder / name).replace(folder / name)
         await eventually(lambda: self._swapped(before))
 
     async def _swapped(self, before: str) -> bool:

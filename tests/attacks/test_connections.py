@@ -13,10 +13,10 @@ from tests.attacks.entrances import BY_NAME, ENTRANCES, Entrance, exchange, outc
 from tests.attacks.house import PARTNER_AUDITOR, House
 from tests.attacks.test_svids import refused_once
 from tests.attacks.wire import Wire
-from tests.operations.world import COURIER, ORDERS, SECURITY, SUPPORT
+from tests.operations.world import COURIER, SUPPORT
 from tests.polling import eventually
 
-CALLERS = (SUPPORT, SECURITY, ORDERS)
+CALLERS = tuple(dict.fromkeys(entrance.who for entrance in ENTRANCES))
 SHORT = timedelta(seconds=3)
 
 

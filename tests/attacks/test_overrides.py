@@ -7,12 +7,14 @@ from datetime import timedelta
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
+from uuid import UUID
 
 import grpc
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 
 import broker.v1
@@ -21,6 +23,7 @@ from broker.v1 import (
     audit_pb2,
     exchange_pb2,
     keys_pb2,
+    outcome_pb2,
     override_pb2,
     override_pb2_grpc,
     redeem_pb2,
@@ -78,6 +81,16 @@ REQUESTS: dict[str, Message] = {
     "KeyService/GetKeySet": keys_pb2.GetKeySetRequest(),
     "KeyService/ListKeys": keys_pb2.ListKeysRequest(),
     "KeyService/RotateKeys": keys_pb2.RotateKeysRequest(use=keys_pb2.KEY_USE_TOKENS),
+    "OutcomeService/Report": outcome_pb2.ReportRequest(
+        reports=[
+            outcome_pb2.Report(
+                report_id=str(UUID(int=1)),
+                credential_id=NOBODYS_CREDENTIAL,
+                at=Timestamp(seconds=1_800_000_000),
+                accepted=outcome_pb2.Accepted(),
+            )
+        ]
+    ),
     "OverrideService/ImposeOverride": override_pb2.ImposeOverrideRequest(target=TARGET(agent=SUPPORT), reason="x"),
     "OverrideService/LiftOverride": override_pb2.LiftOverrideRequest(override_id="ovr_none", reason="x"),
     "OverrideService/ListOverrides": override_pb2.ListOverridesRequest(),
@@ -93,6 +106,7 @@ REQUESTS: dict[str, Message] = {
     "TaskService/CancelTask": task_pb2.CancelTaskRequest(task_id=NOBODYS_TASK),
     "TaskService/EndTask": task_pb2.EndTaskRequest(task_id=NOBODYS_TASK),
     "TaskService/HeartbeatTask": task_pb2.HeartbeatTaskRequest(task_id=NOBODYS_TASK),
+    "TaskService/ResumeTask": task_pb2.ResumeTaskRequest(task_id=NOBODYS_TASK, reason="x"),
     "TaskService/NarrowTask": task_pb2.NarrowTaskRequest(task_id=NOBODYS_TASK, boundary=types_pb2.TaskBoundary()),
 }
 HEALTH: dict[str, Message] = {name: health_pb2.HealthCheckRequest() for name in ("Health/Check", "Health/Watch")}

@@ -306,6 +306,7 @@ WITHOUT: dict[str, str] = {
     "WatchApprovals.cursor": _APPROVALS,
     "ResumeTask.reason": _OWN_WORDS,
     "Report.reports.report_id": "each service's own: test_a_report_is_its_services_own",
+    "Report.reports.at": _BOUND,
     "Report.reports.call_digest": _OWN_WORDS,
     "Report.reports.outcome.use_id": "a report of the caller's own: test_a_report_is_its_services_own",
     "Report.reports.outcome.kind": _BOUND,

@@ -272,7 +272,18 @@ LOCAL = {
     "serve": "is the broker",
 }
 _OWN_WORDS = "words of the caller, which name nothing"
+_APPROVALS = "ListApprovals, GetApproval, Approve and Deny: test_tenants.py"
 WITHOUT = {
+    "approvals.identity_token": "of the person who decides: tests/attacks/test_identity_tokens.py",
+    "approvals.states": "bounds what is asked, and names nothing",
+    "approve.approval": _APPROVALS,
+    "approve.bypass": "bounds what is asked, and names nothing",
+    "approve.digest": "what is approved, which is refused first",
+    "approve.identity_token": "of the person who decides: tests/attacks/test_identity_tokens.py",
+    "deny.approval": _APPROVALS,
+    "deny.identity_token": "of the person who decides: tests/attacks/test_identity_tokens.py",
+    "deny.reason": _OWN_WORDS,
+    "exchange.wait": "bounds how long is waited, and names nothing",
     "audit export.file": "test_an_export_is_of_the_whole_log_and_so_not_for_a_desk",
     "audit export.form": "what is written once the export is there",
     "audit tail.kinds": "bounds what is asked, and names nothing",
