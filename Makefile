@@ -76,6 +76,7 @@ breaking: setup ## See whether proto/ still understands what the newest tag (or 
 requirements: setup ## Pin again what pyproject.toml asks for (needs the network)
 	@$(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--upgrade --all-extras --group dev pyproject.toml --output-file requirements.txt
+	@$(VENV)/python -m deploy.sbom
 
 spire: setup
 	@$(VENV)/python deploy/spire/build.py

@@ -110,7 +110,7 @@ def _record(ran: Mapping[str, Ran], seconds: int, seed: int, tried: str) -> None
     ]
     last = held["sittings"][-1]
     text = results.table(["target", "executions", "minutes", "found"], rows)
-    text += f"\n{len(held['sittings'])} sittings; the last: `{last['command']}`, seed {last['seed']}, commit "
+    text += f"\nSittings: {len(held['sittings'])}; the last: `{last['command']}`, seed {last['seed']}, commit "
     results.put(PAGE, "fuzz", f"{text}`{last['commit']}`, {last['machine']}.\n")
 
 

@@ -24,7 +24,15 @@ from broker.server.convert import parse
 from broker.server.door import Door
 from broker.server.limits import Limits
 from broker.server.observe import Counters
-from tests.attacks.entrances import NOBODYS_TASK, items, request
+from tests.attacks.entrances import (
+    KEY,
+    NO_CALL,
+    NOBODYS_APPROVAL,
+    NOBODYS_CREDENTIAL,
+    NOBODYS_TASK,
+    items,
+    request,
+)
 from tests.attacks.inventory import methods
 from tests.fuzz import oracle_wire
 from tests.fuzz.port import heard, heard_exchange, plain
@@ -59,6 +67,9 @@ SEEDS: Final = (
     _seed("ImposeOverride", target={"agent": _AGENT}, reason="r"),
     _seed("SubscribeAudit", filter={"kinds": ["a"], "tenant": "retail"}, follow=True),
     _seed("RotateKeys", use=1, reason="r", request_id="r1"),
+    _seed("Redeem", credential_id=NOBODYS_CREDENTIAL, call_digest=NO_CALL, idempotency_key=KEY),
+    _seed("Approve", approval_id=NOBODYS_APPROVAL, digest="sha-256:x", bypass={"seconds": 60}),
+    _seed("ListApprovals", states=[1, 2], page_size=3, page_token="x"),
 )
 
 
