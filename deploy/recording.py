@@ -45,6 +45,7 @@ _DIGEST: Final = re.compile(r"(?<![\w-])[\w-]{43}(?![\w-])")
 _PORT: Final = re.compile(r"(?<=on port )\d+|(?<=127\.0\.0\.1:)\d+")
 _PROCESS: Final = re.compile(r"(?<=is process )\d+")
 _MOMENT: Final = re.compile(r"(?<!\d)(\d{10})  \(\d\d:\d\d:\d\d UTC\)")
+_CLOCK: Final = re.compile(r"(?<![\d(:])(\d{4}-\d\d-\d\dT)?(\d\d):(\d\d):(\d\d)(?![\d:.])")
 _DURATION: Final = re.compile(r"\d+\.\d+(?= m?s\b)")
 _COLOURS: Final = {1: "red", 2: "green", 6: "cyan"}
 _STYLE: Final = """\
@@ -78,6 +79,7 @@ class StandIns:
     def of(self, text: str) -> str:
         """Return the text with stand-ins."""
         text = _MOMENT.sub(lambda found: self._moment(int(found[1])), text)
+        text = _CLOCK.sub(self._clock, text)
         text = _UUID.sub(self._numbered("id", _uuid), text)
         text = _DIGEST.sub(self._numbered("digest", _digest), text)
         text = _PORT.sub(self._numbered("port", lambda number: str(10_000 + number)), text)
@@ -87,6 +89,13 @@ class StandIns:
     def _numbered(self, kind: str, form: Callable[[int], str]) -> Callable[[re.Match[str]], str]:
         seen = self.known.setdefault(kind, {})
         return lambda found: form(seen.setdefault(found[0], len(seen) + 1))
+
+    def _clock(self, found: re.Match[str]) -> str:
+        begun = datetime.fromtimestamp(self.begun, UTC)
+        hours, minutes, seconds = (int(part) for part in found.groups()[1:])
+        day = datetime.fromisoformat(f"{found[1] or begun.date().isoformat() + 'T'}00:00:00+00:00")
+        told = NOON + (day + timedelta(hours=hours, minutes=minutes, seconds=seconds) - begun)
+        return f"{told:%Y-%m-%dT%H:%M:%S}" if found[1] else f"{told:%H:%M:%S}"
 
     def _moment(self, seconds: int) -> str:
         told = NOON + timedelta(seconds=seconds - self.begun)

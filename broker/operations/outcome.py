@@ -64,17 +64,11 @@ class ReportOutcomes:
         service = str(visit.principal.spiffe_id)
         decided = self.attempt.allowed(visit, REPORT, Target(kind=TargetKind.SERVICE, id=service))
         underway = [_Underway(report=report) for report in call.reports]
-        group: list[_Underway] = []
-        for each in underway:
-            if each.report.kind is ReportKind.FAILED:  # it asks what came of the uses before it
-                self._commit(visit, decided, group)
-                group = []
-            group.append(each)
-        self._commit(visit, decided, group)
+        self._commit(visit, decided, underway)
         return Reported(answers=tuple(_answered(each) for each in underway))
 
     def _commit(self, visit: Visit, decided: Decided, group: Sequence[_Underway]) -> None:
-        """Count what can be counted of a group, in one transaction; what was counted before is answered as it was."""
+        """Count what can be counted, in one transaction; what was counted before is answered as it was."""
         for each in group:
             self._look_up(visit, each)
         open_ = [each for each in group if each.answer is None]
@@ -104,9 +98,9 @@ class ReportOutcomes:
         writes: list[Write] = [AddReport(service=service, report=report, at=visit.now)]
         if report.kind.is_outcome:
             guards.append(OutcomeFits(service=service, credential=report.credential, use=report.use, kind=report.kind))
-        if report.kind is ReportKind.FAILED and self._came_to_nothing(report):
+        if report.kind is ReportKind.FAILED:
             # With what was charged the credential ends, if it lives: what was given back must not be used again.
-            writes.append(GiveBack(credential=report.credential, at=visit.now))
+            writes.append(GiveBack(credential=report.credential, at=visit.now, unused=True))
 
         def accepted(revoked: Effects) -> Entry:
             return self.attempt.recorder.entry(_event(visit, decided, each, revoked))
@@ -117,10 +111,6 @@ class ReportOutcomes:
             accepted=accepted,
             refused=lambda refusal: self._refusal(visit, refusal),
         )
-
-    def _came_to_nothing(self, report: Report) -> bool:
-        """Whether with this report nothing came of any use of its credential."""
-        return self.attempt.recorder.store.only_failed(report.credential, report.use)
 
     def _refused(self, visit: Visit, each: _Underway) -> Item:
         refusal = each.answer

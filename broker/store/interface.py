@@ -228,9 +228,6 @@ class Store(ApprovalStore, Protocol):
     def report(self, service: str, report_id: str) -> StoredReport | None:
         """Return a report that was counted."""
 
-    def only_failed(self, credential_id: str, use: str) -> bool:
-        """Whether nothing came of any use of a credential but this one."""
-
     def drift(self, task_id: str) -> Sequence[Outside]:
         """Return what was refused lately because it lies outside a task, the newest last."""
 

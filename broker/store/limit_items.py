@@ -76,11 +76,13 @@ class GiveBack:
     """Take from the counters what a grant was charged, once however often it is written, and end its credential.
 
     What was given back must not be used any more: a live credential is revoked. What has been forgotten is not given
-    back: charges are a week after they were made, counters when their period is over.
+    back: charges are a week after they were made, counters when their period is over. With `unused` it is given back
+    only when nothing came of any use that was reported, up to here in this transaction.
     """
 
     credential: str
     at: datetime
+    unused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

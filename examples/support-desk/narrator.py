@@ -1,5 +1,6 @@
 """How the story looks: numbered steps; what was asked, what was decided, what came back."""
 
+import re
 import sys
 import textwrap
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from rich.text import Text
 _WIDEST: Final = 100
 _LABEL: Final = 11
 _INDENT: Final = 4
+_TREE: Final = re.compile(r"[ │├└─]*")  # what a tree's line begins with
 
 
 class Mismatch(Exception):
@@ -82,9 +84,13 @@ class Narrator:
             self._hanging(start, style, last, style, indent=_INDENT, hyphens=True)
 
     def verbatim(self, text: str) -> None:
-        """Show what a command printed, as it printed it."""
+        """Show what a command printed; what is too long for a line goes on in the next one."""
         for line in text.splitlines():
-            self.console.print(Text(f"{' ' * _INDENT}{line}".rstrip()), soft_wrap=True)
+            tree = _TREE.match(line)
+            below = " " * (tree.end() + _INDENT if tree else _INDENT)
+            room = self.console.width - _INDENT
+            for part in textwrap.wrap(line, room, subsequent_indent=below, break_on_hyphens=False) or [""]:
+                self.console.print(Text(f"{' ' * _INDENT}{part}".rstrip()), soft_wrap=True)
         sys.stdout.flush()
 
     def end(self, text: str) -> None:

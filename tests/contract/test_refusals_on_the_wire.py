@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from broker.client.channel import Endpoint
-from broker.client.errors import CLASSES, RefusedError, from_status
+from broker.client.errors import CLASSES, RefusedError, StepUpRequired, from_status
 from broker.client.session import Session
 from broker.errors import Reason, Refusal
 from broker.server.status import code_of
@@ -39,8 +39,12 @@ def refusal_of(reason: Reason) -> Refusal:
     )
 
 
+# What a person has yet to decide is told apart from whatever else must happen first.
+WAITING = {Reason.STEP_UP_REQUIRED: StepUpRequired, Reason.APPROVAL_PENDING: StepUpRequired}
+
+
 def check(error: RefusedError, reason: Reason) -> None:
-    assert type(error) is CLASSES[reason.category]
+    assert type(error) is WAITING.get(reason, CLASSES[reason.category])
     assert error.reason is reason
     assert (error.decision_id, error.policy_ids, error.detail) == ("dec_1", ("limit", "base"), "field.name")
     assert error.sentence == "A sentence of a policy’s."

@@ -1,6 +1,7 @@
 """What services report of the credentials that are for them: each once, and nobody else's."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from broker.audit.event import Opening
 from broker.errors import Reason, Refusal
 from broker.outcome import Report
+from broker.store.interface import Answer, Item
+from broker.store.sqlite.store import SqliteStore
 from broker.trail import Trail
 from tests.operations.limiting import bundle, change
 from tests.operations.world import ORDERS, RETAIL_DESK, SECURITY, SUPPORT, World, open_world, said
@@ -269,6 +272,22 @@ async def test_one_message_with_two_uses_and_one_failure_ends_nothing(world: Wor
     one, two = said("accepted", credential), said("accepted", credential)
     await world.report(one, two, said("failed", use=one))
     assert await dead(world) == set()
+
+
+async def test_many_failures_are_one_transaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service whose every call fails must not hold the issuer up with a commit a report."""
+    uses = [said("accepted", await given(world)) for _ in range(4)]
+    commits, commit = [0], SqliteStore.commit
+
+    def counted(store: SqliteStore, items: Sequence[Item]) -> Sequence[Answer]:
+        commits[0] += 1
+        return commit(store, items)
+
+    monkeypatch.setattr(SqliteStore, "commit", counted)
+    message = [report for use in uses for report in (use, said("failed", use=use))]
+    assert reasons(await world.report(*message)) == [None] * 8
+    assert commits == [1]
+    assert await dead(world) == {use.credential for use in uses}
 
 
 async def test_what_was_charged_is_given_back_once(world: World) -> None:

@@ -47,14 +47,15 @@ def report(connection: sqlite3.Connection, service: str, identity: str) -> Store
     return None if row is None else StoredReport(position=row[0], digest=row[1])
 
 
-def only_failed(connection: sqlite3.Connection, credential: str, use: str) -> bool:
-    """Whether nothing came of any other use of a credential that was reported."""
+def only_failed(connection: sqlite3.Connection, credential: str) -> bool:
+    """Whether nothing came of any use of a credential that was reported."""
+    # The newest first: outcomes come in the order of the uses, so one of which nothing was said yet is found soon.
     query = (
-        "SELECT id FROM report AS accepted WHERE credential = ?1 AND kind = 'accepted' AND id <> ?2 AND NOT EXISTS"
+        "SELECT 1 FROM report AS accepted WHERE credential = ?1 AND use = '' AND kind = 'accepted' AND NOT EXISTS"
         " (SELECT 1 FROM report AS failed WHERE failed.credential = ?1 AND failed.use = accepted.id"
-        " AND failed.kind = 'failed') LIMIT 1"
+        " AND failed.kind = 'failed') ORDER BY number DESC LIMIT 1"
     )
-    return connection.execute(query, (credential, use)).fetchone() is None
+    return connection.execute(query, (credential,)).fetchone() is None
 
 
 def refusal(connection: sqlite3.Connection, guard: ReportUnused | OutcomeFits) -> Reason | None:

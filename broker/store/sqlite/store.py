@@ -194,10 +194,6 @@ class SqliteStore(ApprovalReads):
         """Return a report that was counted."""
         return self._ask(outcomes.report, service, report_id)
 
-    def only_failed(self, credential_id: str, use: str) -> bool:
-        """Whether nothing came of any use of a credential but this one."""
-        return self._ask(outcomes.only_failed, credential_id, use)
-
     def drift(self, task_id: str) -> Sequence[Outside]:
         """Return what was refused lately because it lies outside a task, the newest last."""
         return self._ask(drifting.drift, task_id)

@@ -112,6 +112,8 @@ def apply(  # noqa: C901, PLR0912 - one for each write
             case AddRedemption():
                 redemptions.add(connection, write, position)
             case GiveBack(credential=credential):
+                if write.unused and not outcomes.only_failed(connection, credential):
+                    continue
                 limits.give_back(connection, credential)
                 rule = Rule(kind=RuleKind.CREDENTIAL, name=credential)
                 revoked += _expand(connection, rule, write.at, position)
