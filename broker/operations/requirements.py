@@ -98,12 +98,17 @@ class Asked:
 
     def _in_group(self, required: StepUp, person: Person) -> bool:
         owner = required.owners_excluded and person.name in self._owners
-        return person.name != self._requester and not owner and not set(self.groups(required)).isdisjoint(person.groups)
+        return not self._is_for(person) and not owner and not set(self.groups(required)).isdisjoint(person.groups)
 
     @property
     def _requester(self) -> str:
         """The person on whose behalf a front end began the task; empty when nobody is known."""
         return self.task.person if self.task else ""
+
+    def _is_for(self, person: Person) -> bool:
+        """Whether the agent asks for this person, as the front end or it itself says, by whichever of its names."""
+        names = {person.name, *person.spiffe_ids, *(each.subject for each in person.identities)}
+        return not names.isdisjoint({self._requester, self.approval.intent.on_behalf_of} - {""})
 
     @property
     def _owners(self) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ import pytest
 
 from broker.approval import ApprovalState
 from broker.errors import Reason
+from broker.intent import digest
+from broker.operations.calls import BeginTaskCall
 from broker.operations.holding import MOST_PENDING
 from tests.operations.approving import GROUP, bundle, payout, say_yes, signed_in
 from tests.operations.limiting import change, write
-from tests.operations.test_approval import OTHER, approved, events
+from tests.operations.test_approval import OTHER, approved, events, refusal_of
 from tests.operations.test_approval_people import FRESH, HALF_AN_HOUR, TWO, USER, of_a_customer
-from tests.operations.world import DEPUTY, LEAD, SHARED, World, open_world
+from tests.operations.world import CHAT, DEPUTY, LEAD, SHARED, SUPPORT, World, open_world
 from tests.unit.policy.bundles import added, replaced
 
 
@@ -128,3 +130,26 @@ async def test_whoever_has_all_its_requests_pending_can_still_ask_anew(world: Wo
     await change(world, bundle(TWO))
     await world.held(**{**asked, "parameters": {"account": "A0"}})
     assert (await world.refused(**asked)).reason is Reason.LIMIT_APPROVALS
+
+
+@pytest.mark.parametrize(
+    "name", ["customer", "customer-42", "omar"], ids=["by a subject", "by name", "as the agent says"]
+)
+async def test_whoever_it_is_asked_for_is_no_approver_by_whichever_name(tmp_path: Path, name: str) -> None:
+    write(tmp_path, bundle(GROUP, people=True))
+    async with open_world(tmp_path) as world:
+        signed_in(world)
+        subject = "omar" if name == "omar" else "customer"
+        task = (await world.begin()).id
+        if name != "omar":
+            call = BeginTaskCall(
+                context=world.context(CHAT),
+                purpose="customer-support",
+                agent=SUPPORT,
+                person=name,
+                asked=digest(b"change my account"),
+            )
+            task = (await world.issuer.begin_task(call)).id
+        approval = await world.held(**await payout(world, task=task, on_behalf_of="omar"))
+        assert await refusal_of(say_yes(world, approval, subject)) is Reason.APPROVER_REFUSED
+        assert (await say_yes(world, approval, "olga")).shown.state is ApprovalState.APPROVED
