@@ -103,6 +103,7 @@ class FakeIssuer:
     hold_overrides: asyncio.Event | None = None
     away: bool = False
     epoch: int = 1
+    approval_changes: int = 0
     keys: str = "k1"
     calls: list[object] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
@@ -128,6 +129,11 @@ class FakeIssuer:
         self.revocations.append(
             Revoked(position=position, at=datetime.now(UTC), rule="credential", status_indexes=indexes)
         )
+        await self.append()
+
+    async def change_approvals(self) -> None:
+        """Say that approvals have changed."""
+        self.approval_changes += 1
         await self.append()
 
     async def change_authority(self) -> None:
@@ -345,7 +351,9 @@ class FakeIssuer:
                     await self._changed.wait()
 
     def _newest(self) -> Change:
-        return Change(size=len(self.log), epoch=self.epoch, endings=len(self.revocations))
+        return Change(
+            size=len(self.log), epoch=self.epoch, endings=len(self.revocations), approvals=self.approval_changes
+        )
 
     async def state(self) -> State:
         if self.away:
