@@ -198,11 +198,13 @@ def test_a_bypass_is_found_for_its_kind(store: Store, changes: dict[str, Any], f
 
 
 def test_of_many_pending_no_more_are_opened(store: Store) -> None:
-    few = FewPending(agent=AGENT, most=3, now=NOW)
+    few = FewPending(agent=AGENT, most=3, most_withdrawn=9, now=NOW)
     opened = [opening(approval(f"{number}", intent=intent(f"{number}")), few) for number in range(5)]
     assert [reason(each) for each in store.commit(opened)] == [None] * 3 + [Reason.LIMIT_APPROVALS] * 2
-    assert checked(store, FewPending(agent=OTHER_AGENT, most=1, now=NOW)) is None
-    assert checked(store, FewPending(agent=AGENT, most=3, now=LATER)) is None, "what is over does not count"
+    assert checked(store, FewPending(agent=OTHER_AGENT, most=1, most_withdrawn=9, now=NOW)) is None
+    assert checked(store, FewPending(agent=AGENT, most=3, most_withdrawn=9, now=LATER)) is None, (
+        "what is over does not count"
+    )
 
 
 COVERED: dict[str, tuple[Item, bool]] = {

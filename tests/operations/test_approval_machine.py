@@ -126,15 +126,14 @@ class Approvals(RuleBasedStateMachine):
         if not self.tasks[task]:
             assert {answer.reason for answer in answers if isinstance(answer, Refusal)} == {Reason.TASK_ENDED}
             return
-        bypassing = [each for each in self.requests if each.task == task and each.bypasses(self.now)]
-        if bypassing:
-            assert all(isinstance(answer, Credential) for answer in answers)
-            return
         same = [each for each in reversed(self.requests) if (each.task, each.account) == (task, account)]
-        telling = next((each for each in same if each.at(self.now) in (*OPEN, "denied")), None)
-        if telling is not None and telling.state == "denied":
+        if any(each.state == "denied" for each in same):
             assert {answer.reason for answer in answers if isinstance(answer, Refusal)} == {Reason.APPROVAL_DENIED}
             return
+        if any(each.bypasses(self.now) for each in self.requests if each.task == task):
+            assert all(isinstance(answer, Credential) for answer in answers)
+            return
+        telling = next((each for each in same if each.at(self.now) in OPEN), None)
         held = {answer.held.approval for answer in answers if isinstance(answer, Refusal) and answer.held}
         assert len(held) == 1, answers
         if telling is not None:
