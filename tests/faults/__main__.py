@@ -17,8 +17,10 @@ import click
 
 from tests import results
 from tests.faults.cuts import power_cuts
-from tests.faults.disks import why_no_loops
+from tests.faults.disks import why_no_loops, why_no_mounts
 from tests.faults.kills import PLACES, Sitting, at_points, at_random
+from tests.faults.swaps import swaps
+from tests.faults.troubles import troubles, why_no_shim
 
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = results.ROOT / "docs" / "reliability.md"
@@ -38,6 +40,14 @@ KINDS: Mapping[str, Callable[[Path, int, int], Awaitable[Sitting]]] = {
     "kills": at_random,
     "points": _at_points,
     "cuts": power_cuts,
+    "troubles": troubles,
+    "swaps": swaps,
+}
+
+
+WHY_NOT: Mapping[str, Callable[[], str]] = {
+    "cuts": why_no_loops,
+    "troubles": lambda: why_no_mounts() or why_no_shim(),
 }
 
 
@@ -59,7 +69,7 @@ async def _all(kinds: Sequence[str], count: int, seed: int, path: Path) -> bool:
     """Hold sittings; return whether something was lost, or could not be tried, or was tried in vain."""
     failed = False
     for kind in kinds:
-        if kind == "cuts" and (why := why_no_loops()):
+        if why := WHY_NOT.get(kind, str)():
             click.echo(f"faults: {why}")
             failed = True
             continue
@@ -69,7 +79,7 @@ async def _all(kinds: Sequence[str], count: int, seed: int, path: Path) -> bool:
             unanswered += len(found.unanswered)
             if found.lost:
                 return True
-        if kind != "cuts" and not unanswered:
+        if kind in ("kills", "points") and not unanswered:
             click.echo(f"{kind}: no grant was committed and unanswered: the run proves nothing")
             failed = True
     return failed

@@ -38,7 +38,9 @@ class Spawned:
     folder: Path
     port: int
     embedded: bool
+    preload: Path | None = None
     domain: TrustDomain
+    api: WorkloadApi
     orders: Orders
     ledger: Ledger = field(default_factory=Ledger)
     process: "subprocess.Popen[bytes] | None" = None
@@ -63,6 +65,8 @@ class Spawned:
     def start(self) -> None:
         argv = [sys.executable, "-m", "tests.faults.launcher", "serve", "--config", str(self.folder / "broker.toml")]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
+        if self.preload is not None:
+            environment |= {"LD_PRELOAD": str(self.preload), "FAULTS_IO": str(self.folder / "io")}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*argv, "--embedded"] if self.embedded else argv,
@@ -144,7 +148,9 @@ class Spawned:
 
 
 @asynccontextmanager
-async def spawn(folder: Path, *, embedded: bool = False, careless: bool = False) -> AsyncIterator[Spawned]:
+async def spawn(
+    folder: Path, *, embedded: bool = False, careless: bool = False, preload: Path | None = None
+) -> AsyncIterator[Spawned]:
     """Start a broker, and end it; a careless one does not wait for its disk."""
     if careless:
         (folder / CARELESS).touch()
@@ -170,7 +176,9 @@ async def spawn(folder: Path, *, embedded: bool = False, careless: bool = False)
         folder=folder,
         port=port,
         embedded=embedded,
+        preload=preload,
         domain=domain,
+        api=api,
         orders=Orders(folder=folder),
         ledger=ledger,
         agent=client(SUPPORT),
