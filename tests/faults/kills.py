@@ -142,8 +142,10 @@ class Under:
 class sitting:  # noqa: N801 -- a context manager
     """A broker, its load, and at the end the store opened again."""
 
-    def __init__(self, folder: Path, seed: int, *, careless: bool = False, preload: Path | None = None) -> None:
-        self._spawning = spawn(folder, careless=careless, preload=preload)
+    def __init__(
+        self, folder: Path, seed: int, *, careless: bool = False, preload: Path | None = None, keys: str = ""
+    ) -> None:
+        self._spawning = spawn(folder, careless=careless, preload=preload, keys=keys)
         self._seed = seed
 
     async def __aenter__(self) -> Under:

@@ -149,9 +149,18 @@ class Spawned:
 
 @asynccontextmanager
 async def spawn(
-    folder: Path, *, embedded: bool = False, careless: bool = False, preload: Path | None = None
+    folder: Path, *, embedded: bool = False, careless: bool = False, preload: Path | None = None, keys: str = ""
 ) -> AsyncIterator[Spawned]:
-    """Start a broker, and end it; a careless one does not wait for its disk."""
+    """Start a broker, and end it.
+
+    Args:
+        folder: where all that it keeps lies.
+        embedded: both halves in one process.
+        careless: its store does not wait for its disk.
+        preload: a library that its processes load first.
+        keys: more of the configuration's section of that name.
+
+    """
     if careless:
         (folder / CARELESS).touch()
     domain = TrustDomain()
@@ -164,7 +173,8 @@ async def spawn(
     write(folder, bundle())
     configuration(folder, policy=folder / "policy", workload_api=f'socket = "{api.socket}"')
     path = folder / "broker.toml"
-    path.write_text(path.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+    text = path.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}")
+    path.write_text(text.replace("[keys]\n", f"[keys]\n{keys}\n"))
     for written in (*(folder / "policy").iterdir(), folder / "policy", path, folder):
         flush(written)
     ledger = Ledger()
