@@ -281,16 +281,18 @@ def policy_without_a_second_person(house: House) -> None:
     without_golden_cases_of(house, "duty")
     entities = house.policy / "entities.toml"
     entities.write_text(entities.read_text().partition("# The second person")[0])
-    text = (house.policy / "policies.cedar").read_text()
-    before, _, rest = text.partition('@id("duty-stops-and-lets-go-on")')
-    (house.policy / "policies.cedar").write_text(before + rest.partition(");\n")[2])
+    text = (house.policy / "policies.cedar").read_text().replace('\\"duty\\"', '\\"security\\"')
+    for policy in ("duty-stops-and-lets-go-on", "duty-answers-held-requests"):
+        before, _, rest = text.partition(f'@id("{policy}")')
+        text = before + rest.partition(");\n")[2]
+    (house.policy / "policies.cedar").write_text(text)
 
 
 def policy_with_one_person_for_both(house: House) -> None:
     domain = house.domain.name
     both = ", ".join(f'"spiffe://{domain}/operator/{name}"' for name in ("security", "duty"))
     with (house.policy / "entities.toml").open("a") as entities:
-        entities.write(f'\n[[person]]\nname = "ana"\nall_tenants = true\nspiffe_ids = [{both}]\n')
+        entities.write(f'\n[[person]]\nname = "ana"\nall_tenants = true\ngroups = ["duty"]\nspiffe_ids = [{both}]\n')
 
 
 def identity_issuer(house: House) -> OidcIssuer:
