@@ -1,7 +1,7 @@
 """Clients over mutual TLS that write down what they are told."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -81,7 +81,7 @@ class Client:
 
     tunnel: Tunnel
     channel: grpc.aio.Channel
-    ledger: Ledger
+    ledger: Ledger = field(repr=False)
 
     @classmethod
     def open(cls, supply: Supply, port: int, ledger: Ledger) -> Self:

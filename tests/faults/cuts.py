@@ -13,6 +13,7 @@ from tests.faults.disks import Disk, disk
 from tests.faults.facts import read
 from tests.faults.kills import Sitting, Under, sitting
 from tests.faults.ledger import Ledger, differences
+from tests.faults.load import PATIENCE
 from tests.polling import eventually
 
 
@@ -41,7 +42,7 @@ async def _cut(under: Under, device: Disk) -> None:
         under.working()
         return under.load.answers >= wanted
 
-    await eventually(answered, within=90)
+    await eventually(answered, within=PATIENCE)
     await under.broker.security.keep_checkpoint()
     await asyncio.sleep(under.dice.random() * 0.02)  # the instant is what is random here
     told = deepcopy(under.broker.ledger)

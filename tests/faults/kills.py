@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.faults.facts import Facts
 from tests.faults.ledger import differences
-from tests.faults.load import Load
+from tests.faults.load import PATIENCE, Load
 from tests.faults.points import Point
 from tests.faults.spawned import Spawned, spawn
 from tests.polling import eventually
@@ -88,7 +88,7 @@ async def at_points(folder: Path, places: Sequence[tuple[Point, str]], seed: int
                 under.working()
                 return under.broker.orders.carried_out
 
-            await eventually(carried_out, within=90)
+            await eventually(carried_out, within=PATIENCE)
             under.hit(f"{point.victim}: {point.name} {verb}", time.monotonic())
             await under.judge()
             if under.found.lost:
@@ -162,6 +162,8 @@ class sitting:  # noqa: N801 -- a context manager
     async def __aexit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: object) -> None:
         under = self._under
         try:
+            if kind is not None:
+                self._say(under)
             if kind is None and under.load.going and not under.found.lost:
                 under.load.going = False
                 await under.running
@@ -173,6 +175,11 @@ class sitting:  # noqa: N801 -- a context manager
             await under.load.close()
             await self._spawning.__aexit__(None, None, None)
 
+    @staticmethod
+    def _say(under: Under) -> None:
+        """Print the end of the broker's log, which goes with its folder."""
+        print("\n".join((under.broker.folder / "log").read_text().splitlines()[-40:]))  # noqa: T201
+
 
 async def _kill_at_some_instant(under: Under, victim: str) -> None:
     """Wait for a number of answers, then for a part of the time that one takes, and kill."""
@@ -182,7 +189,7 @@ async def _kill_at_some_instant(under: Under, victim: str) -> None:
         under.working()
         return under.load.answers >= wanted
 
-    await eventually(answered, within=90)
+    await eventually(answered, within=PATIENCE)
     await asyncio.sleep(under.dice.random() * 0.01)  # the instant is what is random here
     under.broker.kill(victim)
     at = time.monotonic()
