@@ -383,7 +383,8 @@ func laterEvents() []event {
 		{"task-drifted", "task.drifted", []field{
 			{"at", at(37)}, {"caller", by}, {"tenant", "retail"}, {"task", taskID}, {"agent", agent},
 			{"task_type", "customer-case"}, {"reasons", list{"TASK_BOUNDARY_EXCEEDED"}}, {"refusals", 3},
-			{"within", 600}, {"suspended", true}, {"revoked", 1}, {"status_indexes", indexes{audience: {{12, 12}}}}}},
+			{"within", 600}, {"suspended", true}, {"revoked", 1}, {"status_indexes", indexes{audience: {{12, 12}}}},
+			{"approvals", list{"appr_0190a0a0-0000-7000-8000-000000000009"}}}},
 		{"task-drifted-and-goes-on", "task.drifted", []field{
 			{"at", at(38)}, {"caller", by}, {"tenant", "retail"}, {"task", taskID}, {"agent", agent},
 			{"task_type", "customer-case"}, {"reasons", list{"TASK_BOUNDARY_EXCEEDED"}}, {"refusals", 3},
