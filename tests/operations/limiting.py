@@ -29,8 +29,10 @@ then = "refuse"
 
 
 def bundle(*limits: dict[str, Json], entries: str = "") -> dict[str, bytes]:
-    """Return the example with limits on refunds, and with entries."""
-    return without_cases(added("entities.toml", entries, limited(*limits) if limits else PLAIN))
+    """Return the example with limits on refunds, with entries, and without drift: refusals do not add up."""
+    files = without_cases(added("entities.toml", entries, limited(*limits) if limits else PLAIN))
+    entities = [line for line in files["entities.toml"].splitlines(keepends=True) if not line.startswith(b"drift = ")]
+    return {**files, "entities.toml": b"".join(entities)}
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:
