@@ -47,7 +47,7 @@ class Reader:
         commands = self.adapted(commands)
         if self.shell is None:
             self.shell = await self._spawn("bash", "-uo", "pipefail")
-            await self._say("set -eE; trap 'echo; echo \"" + _DONE + " $?\"' ERR\n")
+            await self._say("set -eE; trap 'status=$?; echo; echo \"" + _DONE + " $status\"' ERR\n")
         await self._say(f"{{\n{commands}\n}} </dev/null\necho; echo '{_DONE} 0'\n")
         assert self.shell.stdout is not None
         shown: list[str] = []
