@@ -127,7 +127,7 @@ class House:
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_retries", 0),
             ("grpc.initial_reconnect_backoff_ms", 50),
-            ("grpc.min_reconnect_backoff_ms", 50),
+            ("grpc.min_reconnect_backoff_ms", 10_000),  # so long an attempt may take: a busy machine is slow
             ("grpc.max_reconnect_backoff_ms", 100),
         ]
         return grpc.aio.secure_channel(f"127.0.0.1:{self.door.port}", credentials, options=options)

@@ -120,7 +120,7 @@ async def open_wire(port: int, context: Context, *, source: str = "127.0.0.1") -
                 ("grpc.default_authority", "broker"),
                 ("grpc.enable_retries", 0),
                 ("grpc.initial_reconnect_backoff_ms", 50),
-                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 10_000),  # so long an attempt may take: a busy machine is slow
                 ("grpc.max_reconnect_backoff_ms", 100),
             ],
         )

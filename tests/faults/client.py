@@ -46,7 +46,7 @@ DEADLINE = 10.0
 _OPTIONS = (
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 10_000),  # so long an attempt may take: a busy machine is slow
     ("grpc.max_reconnect_backoff_ms", 100),
 )
 # What says nothing about whether the broker acted.
