@@ -14,7 +14,7 @@ from broker.v1 import exchange_pb2, types_pb2
 from tests.attacks.entrances import BY_NAME, UNSAID, Entrance, at_every_entrance, items, request
 from tests.attacks.house import House
 from tests.attacks.raw import PATHS, ask, intent, number, send, text
-from tests.attacks.test_svids import refused_once
+from tests.attacks.test_svids import of_one, refused_once
 from tests.operations.world import ORDERS, SUPPORT
 from tests.unit.test_intent import ACCEPTED, BAD_NAMES, REFUSED
 
@@ -246,11 +246,11 @@ async def test_undecodable_bytes_at_every_entrance(house: House, content: bytes,
 async def test_g2_what_is_too_large_reaches_nobody(house: House, entrance: Entrance) -> None:
     channel = house.channel(house.svid(entrance.who))
     await entrance(channel)
-    events = len(await house.log())
+    events = await of_one(house)
     for content, metadata in ((b"x" * (Limits().message + 1), ()), (b"", (("x", "y" * 17_000),))):
         told = await send(channel, PATHS[entrance.name], content, metadata=metadata)
         assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, UNSAID)
-    assert len(await house.log()) == events
+    assert await of_one(house) == events
     assert (await entrance(channel)).reason == entrance.control  # the same connection goes on
     await channel.close()
 
