@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -105,7 +106,9 @@ class Orders:
             return
         if self._open is None:
             self._open = os.open(self._crumb(self.role), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.pwrite(self._open, f"{point.name} {verb}".ljust(_CRUMB).encode(), 0)
+        # On a disk that is full nothing is noted; a crumb is not what is tried.
+        with suppress(OSError):
+            os.pwrite(self._open, f"{point.name} {verb}".ljust(_CRUMB).encode(), 0)
         order = self._read()
         if order is None or (order["point"], order["verb"]) != (point.name, verb):
             return
