@@ -7,6 +7,7 @@ holds, says whether it does.
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Final
 
@@ -85,12 +86,18 @@ def read_schema(content: bytes, found: Findings) -> cedarpy.Schema | None:
         found.add(SCHEMA_FILE, "is not UTF-8; save it as UTF-8")
         return None
     try:
-        return cedarpy.Schema.from_str(text)
+        return _parsed(text)
     except ValueError as problem:
         syntax = "error parsing schema" in str(problem)
         line = error_line(text, cedarpy.Schema.from_str) if syntax else None
         found.add(SCHEMA_FILE, f"is not a Cedar schema: {problem}; correct it there", line=line)
         return None
+
+
+@lru_cache(maxsize=2)
+def _parsed(text: str) -> cedarpy.Schema:
+    """Parse a schema; one that did not change from bundle to bundle stays the same object, for `_holds`."""
+    return cedarpy.Schema.from_str(text)
 
 
 def read_actions(schema: cedarpy.Schema, register: Register, found: Findings) -> dict[str, Action]:
@@ -163,8 +170,9 @@ def _action(schema: cedarpy.Schema, register: Register, name: str, kind: ActionC
     )
 
 
+@lru_cache(maxsize=4096)
 def _holds(schema: cedarpy.Schema, action: str, types: tuple[str, str], condition: str = "true") -> bool:
-    """Whether a policy with this scope and condition passes the type checker."""
+    """Whether a policy with this scope and condition passes the type checker; hundreds are asked of each bundle."""
     principal, resource = types
     scope = f'principal is {principal}, action == Action::"{action}", resource is {resource}'
     return bool(cedarpy.validate_policies(f"permit({scope}) when {{ {condition} }};", schema))

@@ -3,27 +3,23 @@
 The model is a list of requests; the issuer is the real one, with its store on disk, restarted in the middle.
 """
 
-import asyncio
-import tempfile
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final
 
-from hypothesis import HealthCheck, Phase, settings
+import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from broker.approval import ApprovalState
 from broker.credential.token import Credential
 from broker.errors import Reason, Refusal
 from tests.operations.approving import GROUP, bundle, payout
 from tests.operations.limiting import move, write
-from tests.operations.world import DEPUTY, LEAD, SECURITY, SUPPORT, World, open_world
+from tests.operations.world import DEPUTY, LEAD, SECURITY, SUPPORT
+from tests.properties.machine import A_WHILE, TIMEOUT, Machine, tell, walk
 
-T = TypeVar("T")
 ACCOUNTS: Final = ("A", "B")
 # None of them is a multiple of the step, so that no moment is a question of microseconds.
 STEP: Final = 4
@@ -60,46 +56,28 @@ class Request:
         self.bypass = None
 
 
-class Approvals(RuleBasedStateMachine):
+class Approvals(Machine):
     """Ask, answer, use, take back, end, revoke, restart, and let time pass."""
+
+    counts: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.folder = tempfile.TemporaryDirectory(prefix="approvals-")
-        self.stack = AsyncExitStack()
         self.requests: list[Request] = []
         self.tasks: dict[str, bool] = {}
         self.now = 0
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run_until_complete(work)
-
     @initialize()
     def start(self) -> None:
-        write(Path(self.folder.name), bundle(HELD))
-        self.world: World = self.run(self.stack.enter_async_context(open_world(Path(self.folder.name))))
+        write(self.folder, bundle(HELD))
+        self.open()
         self.begin()
-
-    def teardown(self) -> None:
-        self.run(self.stack.aclose())
-        self.run(self.loop.shutdown_default_executor())
-        self.loop.close()
-        self.folder.cleanup()
 
     def task(self, number: int) -> str:
         return list(self.tasks)[number % len(self.tasks)]
 
     def intent(self, task: str, account: str) -> dict[str, Any]:
         return self.run(payout(self.world, task=task, parameters={"account": account}))
-
-    def told(self, work: Coroutine[Any, Any, Any]) -> Reason | None:
-        """Return what a call is refused with; None when it is served."""
-        try:
-            self.run(work)
-        except Refusal as refusal:
-            return refusal.reason
-        return None
 
     @precondition(lambda self: len(self.tasks) < 3)
     @rule()
@@ -142,6 +120,7 @@ class Approvals(RuleBasedStateMachine):
             (name,) = held
             assert name not in {each.id for each in self.requests}
             self.requests.append(Request(id=name, task=task, account=account, asked=self.now))
+            self.counts["held"] += 1
 
     @precondition(lambda self: bool(self.requests))
     @rule(number=st.integers(0, 9), account=st.sampled_from(ACCOUNTS), times=st.integers(1, 4), other=st.booleans())
@@ -162,6 +141,7 @@ class Approvals(RuleBasedStateMachine):
             assert reasons <= {Reason.APPROVAL_USED}
             assert len(request.yes) == 2, "as many as policy wants have said yes"
             request.state, request.given = "used", request.given + 1
+            self.counts["given"] += 1
         else:
             assert (given, reasons) == ([], {Reason[f"APPROVAL_{request.at(self.now).upper()}"]})
 
@@ -181,6 +161,23 @@ class Approvals(RuleBasedStateMachine):
             if len(request.yes) == 2:
                 request.state, request.decided = "approved", self.now
                 request.bypass = self.now + BYPASS if all(request.yes.values()) else None
+
+    @rule(
+        number=st.integers(0, 2),
+        account=st.sampled_from(ACCOUNTS),
+        bypass=st.sampled_from([False, False, True]),
+        times=st.integers(1, 4),
+    )
+    def ask_approve_and_use(self, number: int, account: str, bypass: bool, times: int) -> None:
+        """What people mostly do; by single steps alone a walk hardly ever gets there."""
+        self.ask(number, account, 1)
+        if self.requests:
+            newest = len(self.requests) - 1
+            self.approve(newest, LEAD, bypass)
+            self.approve(newest, DEPUTY, bypass)
+            self.use(newest, account, times, other=False)
+
+    ask_too = ask
 
     @precondition(lambda self: bool(self.requests))
     @rule(number=st.integers(0, 9), withdraw=st.booleans())
@@ -208,14 +205,10 @@ class Approvals(RuleBasedStateMachine):
         for who in (LEAD, DEPUTY, SECURITY):
             self.world.renew(who)
 
+    @precondition(lambda self: self.since_start > A_WHILE)
     @rule()
     def restart(self) -> None:
-        before = self.world
-        self.run(self.stack.aclose())
-        self.world = self.run(self.stack.enter_async_context(open_world(Path(self.folder.name))))
-        self.world.domains, self.world.trusted = before.domains, before.trusted
-        self.world.time.ahead = before.time.ahead
-        self.world._evidence = before._evidence
+        self.reopen()
 
     @invariant()
     def each_is_given_once_at_most_and_stands_where_it_should(self) -> None:
@@ -227,12 +220,8 @@ class Approvals(RuleBasedStateMachine):
             assert bypassing is each.bypasses(self.now)
 
 
-Approvals.TestCase.settings = settings(
-    max_examples=10,
-    stateful_step_count=25,
-    deadline=None,
-    # Shrinking would open hundreds of issuers.
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-TestApprovals = Approvals.TestCase
+@pytest.mark.timeout(TIMEOUT)
+def test_nothing_is_given_that_people_did_not_approve() -> None:
+    walk(Approvals, walks=12, length=40, usual=36)
+    tell("approvals", Approvals.counts, "held", "given")
+    assert Approvals.counts["given"] > Approvals.counts["steps"] / 100

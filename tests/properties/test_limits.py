@@ -1,27 +1,22 @@
 """Limits, duties and sequences as a state machine: whatever is done in whatever order, a plain model agrees."""
 
-import asyncio
-import tempfile
 from collections import Counter
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from itertools import count
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final
 
-from hypothesis import HealthCheck, Phase, assume, settings
+import pytest
+from hypothesis import assume
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from broker.credential.token import Credential
 from broker.errors import Reason, Refusal
 from broker.intent import Json
 from broker.operations.calls import ExchangeAnswer
 from tests.operations.limiting import bundle, give_back, midnight, move, refund, write
-from tests.operations.world import World, open_world
+from tests.properties.machine import A_WHILE, TIMEOUT, Machine, tell, walk
 
-T = TypeVar("T")
 LIMITS: Final[tuple[dict[str, Json], ...]] = (
     {"per": "task", "max": 4},
     {"per": "task", "max": 40, "sum": "amount"},
@@ -108,14 +103,13 @@ class Model:
         self.totals.subtract(self.charged.pop(credential, {}))
 
 
-class Limits(RuleBasedStateMachine):
+class Limits(Machine):
     """Drives an issuer and the model alike."""
+
+    counts: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.folder = tempfile.TemporaryDirectory()
-        self.stack = AsyncExitStack()
         self.model = Model()
         self.tasks: list[str] = []
         self.granted: list[Credential] = []
@@ -123,22 +117,11 @@ class Limits(RuleBasedStateMachine):
         self.numbers = count()
         self.requests: dict[str, tuple[dict[str, Any], Credential]] = {}
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run_until_complete(work)
-
     @initialize()
     def start(self) -> None:
-        write(Path(self.folder.name), bundle(*LIMITS, entries=ENTRIES))
+        write(self.folder, bundle(*LIMITS, entries=ENTRIES))
         self.open()
         self.begin("")
-
-    def open(self) -> None:
-        self.world: World = self.run(self.stack.enter_async_context(open_world(Path(self.folder.name))))
-
-    def teardown(self) -> None:
-        self.run(self.stack.aclose())
-        self.loop.close()
-        self.folder.cleanup()
 
     @precondition(lambda self: len(self.tasks) < 5)
     @rule(conversation=st.sampled_from(["", "c1", "c1", "c2"]))
@@ -163,6 +146,7 @@ class Limits(RuleBasedStateMachine):
             if isinstance(answer, Credential):
                 self.model.grant(answer.grant.credential_id, task, action, amount)
                 self.granted.append(answer)
+                self.counts["given"] += 1
                 self.requests[name] = (changes, answer)
 
     def check(self, answer: ExchangeAnswer, refused_for: set[Reason]) -> None:
@@ -178,6 +162,7 @@ class Limits(RuleBasedStateMachine):
         self.run(give_back(self.world, *[credential] * times))
         self.model.give_back(credential.grant.credential_id)
         self.given_back.add(credential.grant.credential_id)
+        self.counts["given back"] += 1
 
     @precondition(lambda self: self.requests)
     @rule(which=st.integers(0, 200))
@@ -197,6 +182,7 @@ class Limits(RuleBasedStateMachine):
         refused = self.run(self.world.refused(**refund(self.tasks[which % len(self.tasks)], 45, purpose="curiosity")))
         assert refused.reason is Reason.PURPOSE_REFUSED
 
+    @precondition(lambda self: self.since_start > A_WHILE)
     @rule()
     def the_process_starts_again(self) -> None:
         now = self.world.time()
@@ -220,12 +206,8 @@ class Limits(RuleBasedStateMachine):
         assert all(0 <= total <= int(str(LIMITS[place]["max"])) for (place, _), total in self.model.totals.items())
 
 
-Limits.TestCase.settings = settings(
-    max_examples=8,
-    stateful_step_count=25,
-    deadline=None,
-    # Shrinking would open hundreds of issuers.
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-TestLimits = Limits.TestCase
+@pytest.mark.timeout(TIMEOUT)
+def test_a_plain_model_agrees_whatever_is_done_in_whatever_order() -> None:
+    walk(Limits, walks=10, length=40, usual=36)
+    tell("limits", Limits.counts, "given", "given back")
+    assert Limits.counts["given"] > Limits.counts["steps"] / 8
