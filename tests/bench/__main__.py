@@ -14,6 +14,7 @@ from tests.bench.figures import figures, on_epyc
 from tests.bench.rounds import IN_FLIGHT, Plan, measure
 from tests.bench.stage import open_stage
 from tests.bench.table import show
+from tests.interop.build import go_is_here
 
 
 @click.command
@@ -48,7 +49,7 @@ def _machine(plan: Plan, folder: Path) -> str:
     return (
         f"{cores} cores ({model}), Python {platform.python_version()}, stores on {_file_system(folder)}; "
         f"{plan.rounds} interleaved rounds, {IN_FLIGHT} in flight, median and spread; "
-        "the client is Python on the same cores"
+        "the client is Python on the same cores" + ("" if go_is_here() else "; no Go here, so no server in Go")
     )
 
 

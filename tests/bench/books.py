@@ -1,10 +1,12 @@
 """Books: after a run each store is counted, so that no side was faster because it did something else than is said."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Final
+
+from tests.bench.stage import JOURNAL, RECORD
 
 # Where each server writes what it gave.
 _STORES: Final = {
@@ -25,9 +27,16 @@ def check(folder: Path, given: Mapping[str, int]) -> None:
         BooksWrong: a store holds another number.
 
     """
-    for name, (place, query) in _STORES.items():
-        with closing(sqlite3.connect(f"file:{folder / place}?mode=ro", uri=True)) as connection:
-            (written,) = connection.execute(query).fetchone()
+    for name, written in _written(folder):
         expected = 0 if name == "off" else given[name]
         if written != expected:
             raise BooksWrong(f"{name}: {given[name]} credentials came, {written} were written, not {expected}")
+
+
+def _written(folder: Path) -> Iterator[tuple[str, int]]:
+    for name, (place, query) in _STORES.items():
+        with closing(sqlite3.connect(f"file:{folder / place}?mode=ro", uri=True)) as connection:
+            (written,) = connection.execute(query).fetchone()
+        yield name, written
+    if (folder / JOURNAL).exists():
+        yield "go", (folder / JOURNAL).stat().st_size // RECORD

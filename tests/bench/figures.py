@@ -19,6 +19,7 @@ def figures(measured: Measures, *, epyc: bool) -> list[Figure]:
     """
     return [
         *_speed(measured, epyc=epyc),
+        *_go(measured),
         *_cost(measured),
         *_durability(measured),
         *_efficiency(measured),
@@ -80,6 +81,18 @@ def _speed(measured: Measures, *, epyc: bool) -> list[Figure]:
             f"the bare stream: {stream / bare:.1f}x",
         ),
     ]
+
+
+def _go(measured: Measures) -> list[Figure]:
+    """Return what a server in Go shows, where there is Go."""
+    sides = ("rate.durable.unary", "rate.go.unary")
+    if sides[1] not in measured.samples:
+        return []
+    ours, theirs = measured.middle("cpu.durable.unary"), measured.middle("cpu.go.unary")
+    used = f"in us of CPU a call: Go {theirs:.0f}, ours {ours:.0f}"
+    limit = f"1; {used}; the client took {_cores(measured, 'client.go.unary')} cores there"
+    says = "exchanges/s, a call each, to a server in Go that appends and flushes, but decides and signs nothing"
+    return [ratio(measured, "unary-to-go", says, sides, None, limit)]
 
 
 def _cores(measured: Measures, name: str) -> str:

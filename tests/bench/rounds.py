@@ -18,12 +18,12 @@ from tests.bench.stage import Stage
 
 IN_FLIGHT: Final = 64
 STREAM: Final = {"unary": False, "stream": True}
-# (server, how); the naive broker has no stream.
+# (server, how); the naive broker and the reference in Go have no stream.
 LOADS: Final = tuple(
     (server, how)
     for how in STREAM
-    for server in ("durable", "off", "naive", "bare")
-    if not (server == "naive" and STREAM[how])
+    for server in ("durable", "off", "naive", "bare", "go")
+    if not (server in {"naive", "go"} and STREAM[how])
 )
 ALONE: Final = ("durable", "off", "bare")
 
@@ -61,7 +61,8 @@ def measure(stage: Stage, plan: Plan, tell: Tell) -> Measures:
     measures = Measures()
     loader = Loader.start(stage.folder)
     floors, checks = Floors(stage.folder), Checks()
-    turns = (plan.rounds + 1) * (len(LOADS) + len(ALONE)) + 2 * plan.rounds + plan.revocations
+    loads = tuple((server, how) for server, how in LOADS if server in stage.servers)
+    turns = (plan.rounds + 1) * (len(loads) + len(ALONE)) + 2 * plan.rounds + plan.revocations
     given: Counter[str] = Counter()
     done = 0
 
@@ -75,7 +76,7 @@ def measure(stage: Stage, plan: Plan, tell: Tell) -> Measures:
             for number in range(plan.rounds + 1):
                 # The first round warms everything up, and is not kept.
                 kept = measures if number else Measures()
-                for server, how in _rotated(LOADS, number):
+                for server, how in _rotated(loads, number):
                     next_turn(f"round {number}/{plan.rounds}: {server}, {how}")
                     seconds = plan.seconds if number else plan.seconds / 3
                     given[server] += _load(stage, loader, kept, server, how, seconds)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,16 @@ import grpc
 from tests.fakes.trust_domain import Svid, TrustDomain, pem
 from tests.fakes.workload_api import WorkloadApi
 from tests.faults.spawned import free_port
+from tests.interop.build import go_is_here
+from tests.load.build import build
 from tests.operations.world import ORDERS, ROOT, SECURITY, SUPPORT, configuration
 
 ISSUER = "https://broker.example.org"
 NAME = "broker.example.org"
 ROLES = {"agent": SUPPORT, "service": ORDERS, "operator": SECURITY}
+# What the reference in Go appends to: a record of so many bytes for each answer (tests/load/serve.go).
+JOURNAL = "go.journal"
+RECORD = 900
 _READY = b"ready"
 
 
@@ -59,7 +64,7 @@ OPTIONS = (("grpc.ssl_target_name_override", NAME), ("grpc.use_local_subchannel_
 
 @contextmanager
 def open_stage(folder: Path) -> Iterator[Stage]:
-    """Start the broker, the broker with its audit off, the naive broker and the bare RPC; end them all."""
+    """Start the broker, the one with its audit off, the naive one, the bare RPC and, with Go, its like; end them all."""
     domain = TrustDomain()
     svid = domain.svid("/broker", dns=(NAME,))
     _write_tls(folder, "server", svid, domain)
@@ -79,6 +84,8 @@ def open_stage(folder: Path) -> Iterator[Stage]:
         keep(_start_broker(folder, api, "off", [sys.executable, "-m", "tests.bench.forgetful"]))
         keep(_start_program(folder, "naive"))
         keep(_start_program(folder, "bare"))
+        if go_is_here():
+            keep(_start_go(folder))
         for server in started:
             _wait_until_ready(server, folder)
         yield Stage(folder=folder, domain=domain, servers={each.name: each for each in started}, svids=svids)
@@ -120,6 +127,14 @@ def _start_broker(folder: Path, api: WorkloadApi, name: str, argv: Sequence[str]
 def _start_program(folder: Path, name: str) -> Server:
     port = free_port()
     return _start(folder, name, port, [sys.executable, "-m", f"tests.bench.{name}", str(folder), str(port)])
+
+
+def _start_go(folder: Path) -> Server:
+    """Start the reference in Go, whose answers wait for the disk; build it first."""
+    program = build(folder / "go", aside=nullcontext)
+    port = free_port()
+    argv = [str(program), "serve", "-listen", f"127.0.0.1:{port}"]
+    return _start(folder, "go", port, [*argv, "-identity", str(folder / "server"), "-journal", str(folder / JOURNAL)])
 
 
 def _start(folder: Path, name: str, port: int, argv: Sequence[str]) -> Server:

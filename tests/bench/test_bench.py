@@ -22,6 +22,7 @@ from tests.bench.figures import figures
 from tests.bench.forgetful import ForgetfulStore
 from tests.bench.measures import UNITS, Measures
 from tests.bench.rounds import ALONE, LOADS, Plan
+from tests.bench.stage import JOURNAL, RECORD
 from tests.bench.table import show
 from tests.contract.store_builders import entry, grant
 from tests.operations.world import ROOT
@@ -53,7 +54,7 @@ def test_every_side_of_every_figure_was_measured_in_this_run(answer: Any) -> Non
 
 def test_nothing_is_measured_but_not_said(answer: Any) -> None:
     said = {side for figure in answer["figures"] for side in figure["sides"]}
-    beside = {"check.pyjwt", "check.joserfc", "cpu.off.unary", "cpu.off.stream"}
+    beside = {"check.pyjwt", "check.joserfc", "cpu.off.unary", "cpu.off.stream", "cpu.go.unary"}
     unsaid = {name for name in answer["measured"] if not name.startswith("client.")} - said
     assert unsaid == beside
     assert {name.partition(".")[0] for name in answer["measured"]} == set(UNITS)
@@ -89,7 +90,7 @@ def test_the_double_forgets_grants_and_nothing_else(kind: type[SqliteStore], kep
     store.close()
 
 
-@pytest.mark.parametrize("changed", ["nothing", "durable", "off", "naive"])
+@pytest.mark.parametrize("changed", ["nothing", "durable", "off", "naive", "go"])
 def test_a_run_does_not_count_when_a_store_holds_something_else(changed: str, tmp_path: Path) -> None:
     written = {"durable": 3, "off": 0, "naive": 3}
     for name, rows in written.items():
@@ -98,7 +99,8 @@ def test_a_run_does_not_count_when_a_store_holds_something_else(changed: str, tm
         with closing(sqlite3.connect(tmp_path / place, isolation_level=None)) as connection:
             connection.execute(f"CREATE TABLE {table} (number)")
             connection.executemany(f"INSERT INTO {table} VALUES (?)", [(1,)] * (rows + (name == changed)))  # noqa: S608 - a test's own
-    given = {"durable": 3, "off": 3, "naive": 3}
+    (tmp_path / JOURNAL).write_bytes(b"x" * RECORD * (3 + (changed == "go")))
+    given = {"durable": 3, "off": 3, "naive": 3, "go": 3}
     if changed == "nothing":
         books.check(tmp_path, given)
     else:
@@ -125,6 +127,13 @@ def test_a_ratio_is_taken_within_its_round() -> None:
     assert found["unary-to-naive"].values == pytest.approx([3.0, 3.0, 3.0])
     assert found["durable-alone"].values == pytest.approx([0.0, 0.0, 0.0])
     assert found["efficiency-unary"].values == pytest.approx([4.0, 4.0, 4.0])
+
+
+def test_without_go_there_is_no_figure_of_it() -> None:
+    measured = run_of()
+    assert "unary-to-go" in {each.name for each in figures(measured, epyc=True)}
+    del measured.samples["rate.go.unary"]
+    assert "unary-to-go" not in {each.name for each in figures(measured, epyc=True)}
 
 
 def test_the_goals_of_the_machine_count() -> None:

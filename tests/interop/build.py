@@ -30,9 +30,14 @@ def commands() -> str:
     return str(found)
 
 
+def go_is_here() -> bool:
+    """Whether Go can be run."""
+    return bool(shutil.which("go")) or (_USUAL_PLACE / "go").exists()
+
+
 def environment() -> dict[str, str]:
     """Return the environment to run Go and buf in: pinned modules, and a cache that does not mind where it is built."""
-    assert shutil.which("go") or (_USUAL_PLACE / "go").exists(), "Go (https://go.dev/doc/install) is needed for this"
+    assert go_is_here(), "Go (https://go.dev/doc/install) is needed for this"
     path = [f"{sys.prefix}/bin", os.environ["PATH"], str(_USUAL_PLACE)]
     return os.environ | {
         "PATH": os.pathsep.join(path),
