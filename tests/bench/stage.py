@@ -64,7 +64,7 @@ OPTIONS = (("grpc.ssl_target_name_override", NAME), ("grpc.use_local_subchannel_
 
 @contextmanager
 def open_stage(folder: Path) -> Iterator[Stage]:
-    """Start the broker, the one with its audit off, the naive one, the bare RPC and, with Go, its like; end them all."""
+    """Start the broker, the one with its audit off, the naive one, the bare RPC and, with Go, its like; end all."""
     domain = TrustDomain()
     svid = domain.svid("/broker", dns=(NAME,))
     _write_tls(folder, "server", svid, domain)
