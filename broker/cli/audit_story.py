@@ -13,6 +13,9 @@ from broker.audit.story import CredentialStory, Story, TaskStory, UseStory
 from broker.visible import rows, visible
 
 _HIDDEN = "(personal: shown with --personal)"
+# When something happened, by the clock of the service that reports it.
+_SERVICES = "used_at"
+_MINUTE = 16  # characters of a time
 _OUTCOMES = {
     "done": ("done", "green"),
     "failed": ("nothing happened", "yellow"),
@@ -117,7 +120,7 @@ def _credential(tree: Tree, each: CredentialStory) -> None:
 
 def _use(tree: Tree, use: UseStory) -> None:
     branch = tree.add(_line(use.accepted, "used", "the service accepted it", who=True))
-    _facts(branch, ("call", _personal(use.accepted, "call_digest")))
+    _facts(branch, ("call", _personal(use.accepted, "call_digest")), ("told the broker at", _told(use.accepted)))
     for event in use.outcomes:
         said, style = _OUTCOMES.get(event.members["outcome"], (event.members["outcome"], ""))
         line = branch.add(_line(event, "outcome", said, style=style))
@@ -125,6 +128,7 @@ def _use(tree: Tree, use: UseStory) -> None:
             line,
             ("reference", _personal(event, "reference")),
             ("by", _personal(event, "rolled_back_by")),
+            ("told the broker at", _told(event)),
         )
     if not use.outcomes:
         branch.add(Text("outcome  the service has said nothing", "red"))
@@ -186,11 +190,17 @@ def _personal(event: Shown, member: str) -> str:
 def _line(event: Shown, what: str, rest: str, *, style: str = "", who: bool = False) -> Text:
     by = f"  by {visible(str(event.members.get('spiffe_id') or 'the broker'))}" if who else ""
     return Text.assemble(
-        (f"{visible(event.members['at'][11:19])}  ", "dim"),
+        (f"{visible(event.members.get(_SERVICES, event.members['at'])[11:19])}  ", "dim"),
         (f"{visible(what)}  ", style or "bold"),
         (visible(rest), style),
         by,
     )
+
+
+def _told(event: Shown) -> str:
+    """Return when the broker heard of it, if that was in another minute: reports wait on the service's side."""
+    at = event.members["at"]
+    return f"{at[:19]}Z" if at[:_MINUTE] != event.members[_SERVICES][:_MINUTE] else ""
 
 
 def _facts(tree: Tree, *facts: tuple[str, object]) -> None:

@@ -165,6 +165,23 @@ def _poison(value: Any) -> Any:
     return value
 
 
+async def test_a_use_stands_at_the_time_that_its_service_says_and_lateness_is_told(world: World) -> None:
+    world.time.still = world.time()
+    task = await world.begin()
+    credential = (await world.granted(task=task.id, **REFUND)).grant.credential_id
+    happened = world.time() - timedelta(hours=1)
+    late = said("accepted", credential, at=happened)
+    soon = said("accepted", credential, at=world.time())
+    await world.report(late, soon, said("done", use=late, at=happened))
+    drawn = StringIO()
+    Console(file=drawn, width=400).print(*draw(await traced(world, task.id), NEVER), sep="\n")
+    lines = drawn.getvalue().splitlines()
+    (use,) = [line for line in lines if " used " in line and f"{happened:%H:%M:%S}" in line]
+    (outcome,) = [line for line in lines if " outcome " in line and f"{happened:%H:%M:%S}" in line]
+    assert lines.index(use) < lines.index(outcome)
+    assert sum("told the broker at" in line for line in lines) == 2
+
+
 async def test_commands_are_for_what_still_lives(world: World) -> None:
     task = await world.begin()
     credential = (await world.granted(task=task.id)).grant.credential_id
