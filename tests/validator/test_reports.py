@@ -18,7 +18,7 @@ import pytest
 
 from broker.intent import Resource, call_digest
 from broker.v1 import task_pb2, task_pb2_grpc
-from broker.validator import Bounds, HttpRequest, Validation, open_validator
+from broker.validator import Bounds, HttpRequest, Reports, Validation, open_validator
 from tests.attacks.entrances import Outcome, exchange, outcome, request
 from tests.attacks.house import House, open_house
 from tests.fakes.trust_domain import Svid, pem
@@ -157,6 +157,22 @@ async def test_a_use_and_what_came_of_it(house: House, agent: Agent, tmp_path: P
         action="order.read", resource=Resource(type="order", id="1234"), tenant="retail", parameters={}
     )
     assert accepted["opened"]["call_digest"] == came["opened"]["call_digest"] == digest
+
+
+@pytest.mark.parametrize("write", [True, False])
+async def test_only_of_what_writes_it_is_waited_for(
+    house: House, agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: bool
+) -> None:
+    genuine, asked = Reports.accepted, []
+
+    async def spied(reports: Reports, *given: Any, durable: bool) -> Any:
+        asked.append(durable)
+        return await genuine(reports, *given, durable=durable)
+
+    monkeypatch.setattr(Reports, "accepted", spied)
+    async with opened(house, tmp_path / "spool", write=write) as service:
+        assert (await agent.call(service.port, (await agent.given()).token)).reason == ""
+    assert asked == [write]
 
 
 async def test_what_is_answered_for_later_is_said_later(service: Service, agent: Agent) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -26,11 +26,13 @@ class Slow:
     """A spool whose disk takes its time."""
 
     kept: list[Report] = field(default_factory=list)
+    writing: "list[Future[bool]]" = field(default_factory=list)
     dropped: int = 0
 
     def add(self, report: Report) -> "Future[bool]":
         self.kept.append(report)
-        return Future()
+        self.writing.append(Future())
+        return self.writing[-1]
 
     def drop(self) -> None:
         self.dropped += 1
@@ -68,3 +70,41 @@ async def test_a_caller_that_goes_away_before_its_handler_runs_leaves_no_use_wit
         await waiting
     use, came = slow.kept
     assert (use.kind, came.kind, came.use) == (ReportKind.ACCEPTED, ReportKind.UNKNOWN, use.id)
+
+
+async def turns(waiting: "asyncio.Future[Any]") -> bool:
+    """Let the loop go round a few times, and return whether it is done."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return waiting.done()
+
+
+async def test_a_write_is_let_through_once_its_use_is_durable_and_a_read_at_once() -> None:
+    slow, reports = reporting()
+    write = asyncio.ensure_future(reports.accepted(verified(), CALL, durable=True))
+    read = asyncio.ensure_future(reports.accepted(verified(), CALL, durable=False))
+    assert (await turns(write), await turns(read)) == (False, True)
+    slow.writing[0].set_result(True)
+    assert (await write).id == slow.kept[0].id
+
+
+@pytest.mark.parametrize("well", [True, False])
+async def test_its_end_is_said_once_that_is_durable(well: bool) -> None:
+    slow, reports = reporting()
+    use = await reports.accepted(verified(), CALL, durable=False)
+    end = asyncio.ensure_future(use.ended(well=well))
+    assert not await turns(end)
+    slow.writing[-1].set_result(True)
+    await end
+    assert slow.kept[-1].kind is (ReportKind.DONE if well else ReportKind.UNKNOWN)
+
+
+async def test_what_could_not_be_kept_has_no_use() -> None:
+    slow, reports = reporting()
+    waiting = asyncio.ensure_future(reports.accepted(verified(), CALL, durable=True))
+    await turns(waiting)
+    slow.writing[0].set_result(False)
+    use = await waiting
+    assert use.id == ""
+    await use.ended(well=True)
+    assert len(slow.kept) == 1, "nor an outcome"

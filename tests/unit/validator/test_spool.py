@@ -251,3 +251,8 @@ def test_a_loop_that_has_ended_does_not_end_it(spool: Spool) -> None:
     spool.on_added = gone
     assert kept(spool, a_use())
     assert kept(spool, a_use())
+
+
+def test_what_is_kept_is_on_the_disk(spool: Spool) -> None:
+    """Nobody can take the power away here; this is what SQLite calls it."""
+    assert spool._connection.execute("PRAGMA synchronous").fetchone() == (2,)
