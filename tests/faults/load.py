@@ -98,12 +98,18 @@ class Load:
         """Refund as often as a task may, and once more; spend what was given, and say what became of it."""
         while self.going:
             task = await self._begin(client)
-            names = [self.broker.name("refund") for _ in range(REFUNDS)]
-            for name in names:
-                await self._until(partial(_held, client, name, task=task, action=REFUND, parameters=REFUND_PARAMETERS))
+            names = [self.broker.name("refund") for _ in range(REFUNDS + 1)]
+            # All at once: which of them is one too many is decided where it is recorded, or not at all.
+            refund = partial(
+                _held, client, task=task, action=REFUND, parameters=REFUND_PARAMETERS, over="LIMIT_REACHED"
+            )
+            await asyncio.gather(*(self._until(partial(refund, name)) for name in names))
             await self._until(partial(self._refused, client, task, "LIMIT_REACHED"))
-            (credential, *_) = [each.credential for each in self.broker.ledger.held if each.request_id == names[0]]
-            await self._until(partial(self._spent, credential, f"a-key-of-{names[0]}"))
+            given = [each.credential for each in self.broker.ledger.held if each.request_id in names]
+            if not given:  # revoked before anybody heard of them
+                continue
+            credential = given[0]
+            await self._until(partial(self._spent, credential, f"a-key-of-{credential}"))
             use = self._uuid()
             await self._until(partial(self.broker.service.report, use_of(credential, use)))
             if self._dice.random() < 0.5:
@@ -139,8 +145,9 @@ class Load:
                 )
                 continue
             await self._until(partial(_said, self.broker.lead.approve, approval, ""))
-            large = partial(_held, client, name, task=task, action=LARGE, parameters=LARGE_PARAMETERS)
-            await self._until(partial(large, approval=approval))
+            large = partial(_held, client, task=task, action=LARGE, parameters=LARGE_PARAMETERS, approval=approval)
+            rivals = (name, self.broker.name("rival"))
+            await asyncio.gather(*(self._until(partial(large, each, over="APPROVAL_USED")) for each in rivals))
             await self._until(partial(self._refused, client, task, "APPROVAL_USED", approval=approval, large=True))
 
     async def _hold(self, client: Client, name: str, task: str) -> str:
@@ -158,12 +165,20 @@ class Load:
         return str(UUID(int=self._dice.getrandbits(128), version=4))
 
 
-async def _held(
-    client: Client, name: str, *, task: str = "", action: str = READ, parameters: str = "{}", approval: str = ""
+async def _held(  # noqa: PLR0913 -- what there is to ask for
+    client: Client,
+    name: str,
+    *,
+    task: str = "",
+    action: str = READ,
+    parameters: str = "{}",
+    approval: str = "",
+    over: str = "",
 ) -> str:
+    """Ask for a credential; with `over`, that reason is as good an answer."""
     answer = await client.exchange(name, task=task, action=action, parameters=parameters, approval=approval)
     # What was granted unheard may have been revoked by the time it is asked for again.
-    return "" if isinstance(answer, Held) or answer == "CREDENTIAL_REVOKED" else answer
+    return "" if isinstance(answer, Held) or answer in ("CREDENTIAL_REVOKED", over) else answer
 
 
 async def _ended(client: Client, task: str) -> str:
