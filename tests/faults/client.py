@@ -35,6 +35,7 @@ from broker.v1 import (
     revoke_pb2_grpc,
     task_pb2,
     task_pb2_grpc,
+    types_pb2,
 )
 from tests.fakes.trust_domain import Svid, TrustDomain
 from tests.faults.ledger import Held, Ledger
@@ -177,6 +178,14 @@ class Client:
         self.ledger.revocations.append((answer.revocation_id, credential, answer.position))
         return ""
 
+    async def lift(self, revocation: str) -> str:
+        """Lift a revocation; empty when it was acknowledged. What it was acknowledged as is taken back before."""
+        self.ledger.revocations = [each for each in self.ledger.revocations if each[0] != revocation]
+        request = revoke_pb2.LiftRevocationRequest(revocation_id=revocation, reason="over")
+        return _problem(
+            await _told(revoke_pb2_grpc.RevocationServiceStub(self.channel).LiftRevocation(request, timeout=DEADLINE))
+        )
+
     async def stop(self, agent: str) -> tuple[str, str]:
         """Stop an agent; the override, or else why there is none."""
         target = override_pb2.OverrideTarget(agent=agent)
@@ -189,8 +198,7 @@ class Client:
         """Lift an override; empty when it was acknowledged."""
         request = override_pb2.LiftOverrideRequest(override_id=override, reason="over")
         stub = override_pb2_grpc.OverrideServiceStub(self.channel)
-        answer = await _told(stub.LiftOverride(request, timeout=DEADLINE))
-        return answer if isinstance(answer, str) else ""
+        return _problem(await _told(stub.LiftOverride(request, timeout=DEADLINE)))
 
     async def once(self, task: str) -> str:
         """Get a credential that is good once: for a refund."""
@@ -225,6 +233,23 @@ class Client:
         self.ledger.ended.append((task, answer.position))
         return ""
 
+    async def narrow(self, task: str, action: str) -> str:
+        """Narrow a task to one action; empty when it was acknowledged."""
+        boundary = types_pb2.TaskBoundary(actions=[action])
+        request = task_pb2.NarrowTaskRequest(task_id=task, boundary=boundary, reason="a fault")
+        return _problem(await _told(task_pb2_grpc.TaskServiceStub(self.channel).NarrowTask(request, timeout=DEADLINE)))
+
+    async def resume(self, task: str) -> str:
+        """Let a suspended task go on; empty when it was acknowledged."""
+        request = task_pb2.ResumeTaskRequest(task_id=task, reason="a fault")
+        return _problem(await _told(task_pb2_grpc.TaskServiceStub(self.channel).ResumeTask(request, timeout=DEADLINE)))
+
+    async def withdraw(self, approval: str) -> str:
+        """Take a held request back; empty when it was acknowledged."""
+        request = approval_pb2.WithdrawApprovalRequest(approval_id=approval, reason="a fault")
+        stub = approval_pb2_grpc.ApprovalServiceStub(self.channel)
+        return _problem(await _told(stub.WithdrawApproval(request, timeout=DEADLINE)))
+
     async def keep_checkpoint(self) -> bool:
         """Keep a checkpoint of everything so far, as an auditor outside the broker does."""
         keys = await _told(
@@ -237,6 +262,10 @@ class Client:
         self.ledger.key = self.ledger.key or keys.key_set.checkpoint_key
         self.ledger.notes.append(answer.checkpoint.note)
         return True
+
+
+def _problem(answer: Any) -> str:
+    return answer if isinstance(answer, str) else ""
 
 
 async def _asked(call: Any) -> Any:

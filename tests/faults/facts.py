@@ -22,6 +22,7 @@ class Facts:
         granted: request id of each grant, by credential.
         revocations: rule of each revocation in force, by id.
         tasks: end of each task, by id; None while it lives.
+        suspended: tasks that are.
         conversations: the task of each conversation.
         revoked: credentials that ended early.
         overrides: ids of those in force.
@@ -40,6 +41,7 @@ class Facts:
     granted: dict[str, str]
     revocations: dict[str, str]
     tasks: dict[str, int | None]
+    suspended: set[str]
     conversations: dict[str, str]
     revoked: set[str]
     overrides: set[str]
@@ -75,6 +77,7 @@ def read(database: Path) -> Facts:
             granted=granted,
             revocations=pairs("SELECT id, rule FROM revocation"),
             tasks=pairs("SELECT id, ended_at FROM task"),
+            suspended=set(pairs("SELECT id, suspended_at FROM task WHERE suspended_at IS NOT NULL")),
             conversations=pairs("SELECT conversation, id FROM task"),
             revoked=set(pairs("SELECT credential, position FROM revoked")),
             overrides=set(pairs("SELECT id, kind FROM override")),

@@ -34,6 +34,11 @@ _OF_EVENT = {
     "credential.redeemed": "redeem",
     "usage.accepted": "report",
     "outcome.reported": "report",
+    "task.narrowed": "narrow_task",
+    "task.resumed": "resume_task",
+    "revocation.lifted": "lift",
+    "override.lifted": "lift_override",
+    "approval.withdrawn": "withdraw_approval",
 }
 _OF_WRITE = {
     "AddGrant": "exchange",
@@ -44,8 +49,12 @@ _OF_WRITE = {
     "AddOverride": "impose_override",
     "AddRedemption": "redeem",
     "AddReport": "report",
+    "NarrowTask": "narrow_task",
+    "ResumeTask": "resume_task",
+    "LiftRevocation": "lift",
+    "LiftOverride": "lift_override",
 }
-_OF_STATE = {"approved": "approve", "denied": "deny"}
+_OF_STATE = {"approved": "approve", "denied": "deny", "withdrawn": "withdraw_approval"}
 _OF_ACTION = {
     "broker.revoke": "revoke",
     "broker.task.begin": "begin_task",
@@ -63,9 +72,13 @@ _OF_RESPONSE = {
     "DenyResponse": "deny",
     "ReportResponse": "report",
 }
-_OF_OPERATION = {"report_outcomes": "report"}
+_OF_OPERATION = {"report_outcomes": "report", "lift_revocation": "lift"}
 # What the issuer is asked over its port.
-VERBS = ("exchange", "revoke", "begin_task", "end_task", "impose_override", "redeem", "approve", "deny", "report")
+VERBS = (
+    *("exchange", "redeem", "report", "approve", "deny", "withdraw_approval"),
+    *("begin_task", "narrow_task", "end_task", "resume_task"),
+    *("revoke", "lift", "impose_override", "lift_override"),
+)
 # What the orders to end where keys change are given for.
 KEYS = "keys"
 

@@ -94,9 +94,11 @@ def _tokens(ledger: Ledger, facts: Facts) -> list[str]:
 def _rows(facts: Facts) -> list[str]:
     """Check that what is in force and what the log says are the same, told or not."""
     found: list[str] = []
+    lifted = {event["revocation"] for event in facts.of("revocation.lifted")}
+    made = [event["revocation"] for event in facts.of("revocation.made")]
     pairs = {
         "grants": (set(facts.granted), [event["credential"] for event in facts.of("credential.granted")]),
-        "revocations": (set(facts.revocations), [event["revocation"] for event in facts.of("revocation.made")]),
+        "revocations": (set(facts.revocations), [each for each in made if each not in lifted]),
         "tasks": (set(facts.tasks), [event["task"] for event in facts.of("task.begun")]),
         "ended tasks": (
             {task for task, ended in facts.tasks.items() if ended is not None},
