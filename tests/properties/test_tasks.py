@@ -63,6 +63,8 @@ class Tasks(Machine):
     def open(self) -> None:
         super().open()
         self.world.time.still = self.still
+        for who in (SUPPORT, SHARED):
+            self.world.long_lived(who)
 
     @initialize()
     def start(self) -> None:
@@ -70,13 +72,14 @@ class Tasks(Machine):
         self.begin(None, 200)
 
     def chosen(self, number: int) -> Held:
-        recent = self.tasks[-RECENT:]
-        return recent[number % len(recent)]
+        """Return one of the newest; the last number is the newest."""
+        return self.tasks[max(-RECENT + number, -len(self.tasks))]
 
     def is_over(self, task: Held, told: Reason | None) -> bool:
         """Hold an answer against the model; return whether the task is over."""
         why = task.why(self.world.time())
         assert told in why if why else told is None, (told, why)
+        self.counts["over by itself"] += bool(why & BY_ITSELF)
         return bool(why)
 
     @precondition(lambda self: sum(not each.why(self.world.time()) for each in self.tasks) < 4)
@@ -124,9 +127,18 @@ class Tasks(Machine):
         ]
         assert {self.told(each) for each in tries} == {Reason.TASK_UNKNOWN}
 
-    @rule(seconds=st.sampled_from([1, 15, 45]))
+    @rule(seconds=st.sampled_from([15, 50]))
     def time_goes_by(self, seconds: int) -> None:
         self.world.time.ahead += timedelta(seconds=seconds)
+
+    @rule(beats=st.integers(2, 4))
+    def is_worked_on(self, beats: int) -> None:
+        """A task is begun and heard of as it should be, while time passes for all; at the end it asks."""
+        self.begin(20, 900)
+        for _ in range(beats):
+            self.world.time.ahead += timedelta(seconds=40)
+            self.be_heard_of(RECENT - 1)
+        self.ask([RECENT - 1])
 
     @precondition(lambda self: any(BY_ITSELF & each.why(self.world.time()) for each in self.tasks[-RECENT:]))
     @rule()
@@ -169,5 +181,6 @@ class Tasks(Machine):
 @pytest.mark.timeout(TIMEOUT)
 def test_what_lives_was_given_in_tasks_that_live() -> None:
     walk(Tasks, walks=12, length=40, usual=36)
-    tell("tasks", Tasks.counts, "begun", "ended", "given")
+    tell("tasks", Tasks.counts, "begun", "ended", "over by itself", "given")
+    assert Tasks.counts["over by itself"]
     assert Tasks.counts["given"] > Tasks.counts["steps"] / 20
