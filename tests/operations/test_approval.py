@@ -616,7 +616,7 @@ async def test_what_an_approver_sees(world: World) -> None:
     assert details.task is not None
     assert details.task.id == asked["task"]
     assert earlier != approval
-    assert "c-77" not in repr(details)
+    assert "'c-77'" not in repr(details)
 
 
 @pytest.mark.parametrize("byte", range(0, 51, 7))
