@@ -369,7 +369,7 @@ def test_nothing_in_a_question_makes_it_raise(name: str, note: str, login: str) 
     assert isinstance(decide(POLICY, replace(asked, tenant=note or "x")), Deny)
 
 
-@pytest.mark.parametrize("value", [None, 1.5, float("nan"), "\ud800", 2**63, 2**70, object(), b"x", {1: 2}], ids=repr)
+@pytest.mark.parametrize("value", [None, 1.5, float("nan"), "\ud800", 2**63, 2**70, object, b"x", {1: 2}], ids=repr)
 def test_parameters_that_no_parser_let_through_are_refused_too(value: Json) -> None:
     assert denied(refund(value)).reason is Reason.PARAMETERS_REFUSED
 
