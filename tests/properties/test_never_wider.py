@@ -16,7 +16,7 @@ def test_never_wider_than_asked_than_allowed_or_than_what_came_before() -> None:
     with asyncio.Runner() as runner:
         stage = Stage(runner=runner)
         Walk.stage = stage
-        walk(Walk, walks=21, length=100, usual=70)
+        walk(Walk, walks=21, length=100, usual=120)
     counts = stage.counts
     tell("never wider", counts, "given", "given again", "begun", "narrowed")
     assert counts["given"] > counts["steps"] / 50, "a broker that gives nothing is never wider either"

@@ -117,6 +117,12 @@ class Walk(RuleBasedStateMachine):
             going = self._ask(self.world.issuer.narrow_task(call))
         except Refusal:
             return
+        if going.task.suspended_at is not None:
+            # It drifted: everything of it has ended, and nothing is given in it any more.
+            assert going.revoked == 0
+            piece.over = True
+            self.held = [each for each in self.held if each.piece is not piece]
+            return
         assert not piece.over
         piece.walls.append(wall)
         outside = [each for each in before if not each.within(piece)]
