@@ -14,7 +14,7 @@ from broker.credential.source import KeyFileError
 from broker.errors import Refusal
 from broker.link.identity import IdentityUnavailable
 from broker.store.interface import StoreUnavailable
-from broker.supervisor import Control
+from broker.supervisor import NO_CORE, Control
 
 DONE: Final = 0
 UNAVAILABLE: Final = 69
@@ -32,7 +32,7 @@ async def guarded(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]], c
 
     """
     configure_logs()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no key in a core file
+    resource.setrlimit(resource.RLIMIT_CORE, NO_CORE)
     # Before anything is opened, and so before anybody is told that we are ready.
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

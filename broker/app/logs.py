@@ -1,5 +1,6 @@
 """Logs: one line an event on stderr, key=value. An error's trace is where it happened, never with what."""
 
+import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -32,11 +33,29 @@ class Unfailing:
             self._stream.flush()
 
 
+class Libraries(logging.Handler):
+    """Takes what libraries log by Python's own logging into the same lines.
+
+    Its default prints an exception with its message, and asyncio what a lost task had in hand: of those only the first
+    line of the text, the type and the places are kept.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line. Whatever is wrong with a record, logging it ends nothing."""
+        try:
+            first = record.getMessage().partition("\n")[0]
+        except Exception:  # noqa: BLE001 - arguments that do not fit, or that cannot be shown
+            first = "a line that cannot be shown"
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, first, logger=record.name, exc_info=record.exc_info[1] if record.exc_info else None)
+
+
 def configure_logs() -> None:
-    """Set up structlog for a serving process.
+    """Set up structlog, and Python's logging after it, for a serving process.
 
     The default would print the local variables of each frame, and so tokens and keys.
     """
+    logging.basicConfig(handlers=[Libraries()], level=logging.WARNING)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -3,8 +3,8 @@
 It holds no key, opens no store and speaks no gRPC: it must be able to fork, and to outlive a defect of either.
 """
 
-from broker.supervisor.control import Control
+from broker.supervisor.control import NO_CORE, Control
 from broker.supervisor.supervise import supervise
 from broker.supervisor.user import UserProblem, Users, find_users
 
-__all__ = ["Control", "UserProblem", "Users", "find_users", "supervise"]
+__all__ = ["NO_CORE", "Control", "UserProblem", "Users", "find_users", "supervise"]

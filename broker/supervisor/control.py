@@ -17,6 +17,9 @@ READY: Final = b"ready "
 FAILED: Final = b"failed "
 ASK: Final = b"ask"
 MAX_MESSAGE: Final = 4096
+# No key in a core file. One byte, and not none: that is less than any core file has, and where cores are handed to a
+# program (core(5): a core_pattern that begins with "|") the kernel heeds no limit but this one, which means none to it.
+NO_CORE: Final = (1, 1)
 
 _PR_SET_DUMPABLE: Final = 4
 _CREDENTIALS: Final = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid

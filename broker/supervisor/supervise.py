@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.supervisor.child import Child, describe, say
-from broker.supervisor.control import ASK, FAILED, READY
+from broker.supervisor.control import ASK, FAILED, NO_CORE, READY
 from broker.supervisor.user import Users
 
 CONFIGURATION: Final = 78
@@ -34,7 +34,7 @@ def supervise(config_path: Path | None, *, argv_for: Callable[[str], list[str]],
         The exit status: 0 ended in order, 1 something had to be killed, 78 the configuration is wrong.
 
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, NO_CORE)
     config = [] if config_path is None else ["--config", str(config_path)]
     with _signals() as wake:
         return _Supervisor(

@@ -206,9 +206,11 @@ CARRIED: Final[tuple[Row, ...]] = (
     row("I7", "Everybody comes back in the same second", waits=_LATER),
     row(
         "I8",
-        "A secret in a log, an error, a metric",
-        "attacks/test_canary.py::test_i8_nothing_secret_comes_out",
+        "A secret in a log, an error, a trace, an event, a stream, an export, a core file",
+        "attacks/test_canaries.py::test_i8_it_comes_out_where_it_belongs_and_nowhere_else",
         "attacks/test_canary.py::test_i8_a_defect_tells_nothing_either",
+        "attacks/test_canary.py::test_i8_a_task_that_nobody_waited_for_tells_nothing",
+        "attacks/test_core_files.py::test_i8_a_crash_leaves_no_core_file",
     ),
     row(
         "I9",

@@ -114,7 +114,7 @@ def test_it_starts_both_joins_them_and_ends_the_door_before_the_issuer(tmp_path:
     assert out.splitlines() == [f"{line} between them is not enforced"]
     assert [who for who, _, text in run.told if text == "told to end"] == ["door", "issuer"]
     started = [text for _, _, text in run.told if text.startswith("started")]
-    assert started == ["started core=0,0 grpc=False config=/tmp/x.toml"] * 2
+    assert started == ["started core=1,1 grpc=False config=/tmp/x.toml"] * 2
 
 
 def test_a_half_has_no_say_in_how_the_terminal_looks(tmp_path: Path) -> None:

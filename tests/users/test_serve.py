@@ -25,7 +25,7 @@ def assert_confined(pid: int, uid: int) -> None:
     # What an undumpable process has in /proc belongs to root, whoever it runs as (proc(5)).
     assert Path(f"/proc/{pid}/environ").stat().st_uid == 0
     limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
-    assert next(line for line in limits if "core file" in line).split()[4:6] == ["0", "0"]
+    assert next(line for line in limits if "core file" in line).split()[4:6] == ["1", "1"]
 
 
 async def test_each_half_runs_as_its_own_user_and_an_exchange_works(two: TwoUsers) -> None:
