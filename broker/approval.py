@@ -8,6 +8,7 @@ from typing import Any
 
 from broker.errors import Held, Reason
 from broker.intent import Intent, Json, Level, Resource, canonical_json, digest
+from broker.policy.customers import CustomerSignIn
 from broker.policy.step_up import StepUp, StepUpKind
 from broker.scope import Scope
 
@@ -38,12 +39,14 @@ class Yes:
     """What one person said.
 
     Attributes:
-        person: the person's name in the bundle, or the SPIFFE ID of an operator that is a person of its own; personal.
+        person: the person's name in the bundle, the SPIFFE ID of an operator that is a person of its own, or the issuer
+            and subject of a customer; personal.
         at: when, UTC.
         by_token: proven by an identity token, not by an operator's SVID.
         authenticated_at: when the person signed in, as the token has it; None when it does not say.
         bypass: for how long this person would let this kind pass without asking; None: not at all.
         over: SPIFFE ID of the connection that it was said over; empty when that was not noted.
+        sign_in: where it was said by a customer; None: by nobody who came as one.
 
     """
 
@@ -53,6 +56,7 @@ class Yes:
     authenticated_at: datetime | None = None
     bypass: timedelta | None = None
     over: str = ""
+    sign_in: CustomerSignIn | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

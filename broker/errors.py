@@ -80,7 +80,7 @@ class Reason(Enum):
     )
     PERSON_UNKNOWN = _denied(
         "A person has to say this, and nobody in the bundle is who came: add a [[person]] with this identity, or send "
-        "the person's identity token.",
+        "the person's identity token; of a customer, one for the client that the task type names.",
         "I cannot decide this; a person has to.",
     )
     AGENT_WITHOUT_OWNER = _denied("Name a business owner and a security owner for this agent in the bundle.")

@@ -100,7 +100,7 @@ class Oidc(_Section):
     """An OpenID Connect issuer whose word about a person counts; there may be several."""
 
     issuer: Annotated[str, AfterValidator(allowed.identity_issuer)]
-    audience: Annotated[str, AfterValidator(allowed.claim_text)]
+    audience: Annotated[str, AfterValidator(allowed.claim_text)] | None = None
     subject_claim: Annotated[str, AfterValidator(allowed.claim_text)] = "sub"
     ca_file: Path | None = None
     keys_max_age: timedelta = Field(default=timedelta(hours=1), ge=timedelta(minutes=1), le=timedelta(days=1))

@@ -179,7 +179,7 @@ def _identities(settings: Settings) -> IdentityIssuers:
     return IdentityIssuers(
         [
             ProviderSource(
-                provider=Provider(issuer=each.issuer, audience=each.audience, subject_claim=each.subject_claim),
+                provider=Provider(issuer=each.issuer, audience=each.audience or "", subject_claim=each.subject_claim),
                 ca_file=each.ca_file,
                 keys_max_age=each.keys_max_age,
             )

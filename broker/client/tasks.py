@@ -109,7 +109,7 @@ class Tasks(Waiting):
             limits: as there.
             heartbeat: how often it will be heard of, by `heartbeat_task`; None: as its type says.
             agent: for a front end: whose task it is.
-            person: for a front end: for whom.
+            person: for a front end: for whom; a customer by issuer and subject of their ID token, "#" between the two.
             asked_digest: for a front end: digest of what that person asked, "sha-256:" and base64url.
 
         """

@@ -31,7 +31,7 @@ from broker.issuer.port import (
 from broker.issuer.v1 import port_pb2 as v1
 
 # A person's name is as long as what an intent says of on whose behalf it is.
-MAX_PERSON: Final = 256
+MAX_PERSON: Final = 1024
 
 
 def encode_boundary(boundary: Boundary) -> str:

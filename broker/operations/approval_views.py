@@ -19,6 +19,8 @@ from broker.store.approval_items import ApprovalView
 
 READ = "broker.approval.read"
 DECIDE = "broker.approval.decide"
+# What a front end needs to bring its customers' word, and to show them what waits for it.
+CONFIRM = "broker.approval.confirm"
 
 FindApprover: TypeAlias = Callable[[Visit, Context], Approver]
 
@@ -30,6 +32,16 @@ class Reader:
     visit: Visit
     view: ApprovalView
     approver: Approver | None = None
+
+    @property
+    def is_customer(self) -> bool:
+        """Whether it is somebody who is heard about tasks that are theirs alone."""
+        return self.approver is not None and self.approver.sign_in is not None
+
+    @property
+    def decides(self) -> str:
+        """Return the action that the connection has to be permitted to bring this person's word."""
+        return CONFIRM if self.is_customer else DECIDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +70,9 @@ class Views:
         if asking is not None and (asking.view.agent or not _presents_person(context)):
             return asking
         approver = self.approver(visit, context)
+        if approver.sign_in is not None:
+            view = ApprovalView(begun_by=approver.spiffe_id, persons=approver.person.names)
+            return Reader(visit=visit, view=view, approver=approver)
         tenants = None if approver.person.all_tenants else approver.person.tenants
         return Reader(visit=visit, view=ApprovalView(tenants=tenants), approver=approver)
 
@@ -96,6 +111,8 @@ class Views:
         view, approval = reader.view, asked.approval
         if view.agent:
             return approval.agent == view.agent
+        if reader.is_customer:
+            return self.is_for(reader, asked) and self.may(reader, CONFIRM, asked)
         if view.begun_by:
             return asked.task is not None and asked.task.begun_by == view.begun_by
         return self.may(reader, READ, asked)
@@ -106,7 +123,9 @@ class Views:
 
     def may(self, reader: Reader, action: str, asked: Asked) -> bool:
         """Whether policy lets the connection do this about an approval, and the person speaks for its tenant."""
-        if reader.approver is None or not reader.approver.person.speaks_for(asked.approval.tenant):
+        if reader.approver is None:
+            return False
+        if not reader.is_customer and not reader.approver.person.speaks_for(asked.approval.tenant):
             return False
         question = ManageQuestion(
             principal=reader.approver.spiffe_id,
@@ -162,8 +181,16 @@ class Views:
             security_owner=agent.security_owner if agent else "",
             history=History(since=since, granted=granted, refused=refused, approved=approved, denied=denied),
             task=asked.task,
-            answers=approval.answers,
+            answers=_answers_for(reader, asked),
         )
+
+
+def _answers_for(reader: Reader, asked: Asked) -> tuple[Yes, ...]:
+    """Return who has said yes so far: for a customer nobody else, since those are people of the house."""
+    answers = asked.approval.answers
+    if reader.approver is None or not reader.is_customer:
+        return answers
+    return tuple(each for each in answers if asked.is_of(each, reader.approver.person.name))
 
 
 def target_of(asked: Asked) -> Target:
@@ -179,6 +206,7 @@ def said_by(approver: Approver, visit: Visit) -> Yes:
         by_token=approver.identity is not None,
         authenticated_at=approver.authenticated_at,
         over=approver.spiffe_id,
+        sign_in=approver.sign_in,
     )
 
 

@@ -16,7 +16,7 @@ from broker.audit.approval_events import (
 from broker.audit.event import Decided, Event
 from broker.errors import Reason, Refusal
 from broker.operations.approval_calls import ApprovalAnswered, ApprovalCall, ApproveCall
-from broker.operations.approval_views import DECIDE, Reader, Views, said_by, target_of
+from broker.operations.approval_views import Reader, Views, said_by, target_of
 from broker.operations.attempt import ActivePolicy, Clock, Visit
 from broker.operations.record import Recorder, commit, position_of
 from broker.operations.requirements import Asked
@@ -55,7 +55,7 @@ def _deciding(views: Views, visit: Visit, call: ApproveCall | ApprovalCall) -> _
     asked = views.find(reader, call.approval)
     if reader.approver is None:
         raise Refusal(Reason.APPROVER_REFUSED)
-    decided = views.attempt.allowed(visit, DECIDE, target_of(asked))
+    decided = views.attempt.allowed(visit, reader.decides, target_of(asked))
     reason = views.why_not(reader, asked)
     if reason is not None:
         raise Refusal(reason)

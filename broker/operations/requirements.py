@@ -7,7 +7,7 @@ from datetime import datetime
 from broker.approval import Approval, Yes
 from broker.errors import Reason
 from broker.policy.entities import Register
-from broker.policy.persons import Person
+from broker.policy.persons import Person, person_named
 from broker.policy.step_up import StepUp, StepUpKind
 from broker.task import Task
 
@@ -34,7 +34,7 @@ class Asked:
 
     def with_yes(self, yes: Yes) -> "Asked":
         """Return it with a further yes, which takes the place of an earlier one of the same person."""
-        others = (each for each in self.approval.answers if not self._is(each, yes.person))
+        others = (each for each in self.approval.answers if not self.is_of(each, yes.person))
         return replace(self, approval=replace(self.approval, answers=(*others, yes)))
 
     def counts_beyond(self, before: "Asked") -> bool:
@@ -44,9 +44,10 @@ class Asked:
 
     def has_said(self, name: str) -> bool:
         """Whether a person has said yes already, by whichever name."""
-        return any(self._is(yes, name) for yes in self.approval.answers)
+        return any(self.is_of(yes, name) for yes in self.approval.answers)
 
-    def _is(self, yes: Yes, name: str) -> bool:
+    def is_of(self, yes: Yes, name: str) -> bool:
+        """Whether it was a person of that name who said yes, by whichever name."""
         person = self._person(yes.person)
         return person is not None and person.name == name
 
@@ -65,12 +66,13 @@ class Asked:
 
     def why_not(self, required: StepUp, person: Person, yes: Yes) -> Reason | None:
         """Return why a person's yes does not count towards a requirement; None when it does."""
-        if not person.speaks_for(self.approval.tenant):
+        if not (self._is_customers_own(yes) if yes.sign_in else person.speaks_for(self.approval.tenant)):
             return Reason.APPROVER_REFUSED
         if required.kind is StepUpKind.GROUP:
-            return None if self._in_group(required, person) else Reason.APPROVER_REFUSED
+            counts = yes.sign_in is None and self._in_group(required, person)
+            return None if counts else Reason.APPROVER_REFUSED
         # Whoever asked is known by name only where a front end said so; proven by a token, since an SVID is no user's.
-        if not yes.by_token or person.name != self._requester:
+        if not yes.by_token or self._requester not in person.names:
             return Reason.APPROVER_REFUSED
         return Reason.AUTHENTICATION_STALE if _stale(required, yes) else None
 
@@ -96,6 +98,16 @@ class Asked:
             yield at, group.escalate_to
             group = self.register.approver_groups.get(group.escalate_to)
 
+    def _is_customers_own(self, yes: Yes) -> bool:
+        """Whether it is said over the front end that began the task, where the customers of its type sign in."""
+        kind = self.register.task_types.get(self.task.type) if self.task else None
+        return (
+            self.task is not None
+            and kind is not None
+            and yes.sign_in in kind.customers
+            and yes.over == self.task.begun_by
+        )
+
     def _in_group(self, required: StepUp, person: Person) -> bool:
         owner = required.owners_excluded and person.name in self._owners
         return not self._is_for(person) and not owner and not set(self.groups(required)).isdisjoint(person.groups)
@@ -107,7 +119,7 @@ class Asked:
 
     def _is_for(self, person: Person) -> bool:
         """Whether the agent asks for this person, as the front end or it itself says, by whichever of its names."""
-        names = {person.name, *person.spiffe_ids, *(each.subject for each in person.identities)}
+        names = {*person.names, *person.spiffe_ids, *(each.subject for each in person.identities)}
         return not names.isdisjoint({self._requester, self.approval.intent.on_behalf_of} - {""})
 
     @property
@@ -116,7 +128,7 @@ class Asked:
         return (agent.business_owner, agent.security_owner) if agent else ()
 
     def _person(self, name: str) -> Person | None:
-        return self.register.persons.get(name) or self.register.person_of(name)
+        return person_named(self.register, name)
 
 
 def _stale(required: StepUp, yes: Yes) -> bool:

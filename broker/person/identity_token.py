@@ -7,8 +7,10 @@ configured issuers and lead nowhere else.
 """
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 from joserfc.errors import JoseError
@@ -28,6 +30,8 @@ MAX_LIFETIME: Final = timedelta(days=1)
 _ALGORITHMS: Final = {"RS256": "RS256", "PS256": "PS256", "ES256": "ES256", "EdDSA": "Ed25519", "Ed25519": "Ed25519"}
 # Everything else either says how to verify (jwk, jku, x5u, x5c), or changes what is signed (crit, b64, zip).
 _HEADER: Final = frozenset({"alg", "kid", "typ", "x5t", "x5t#S256"})
+# Of no issuer is anybody a customer.
+NOBODY: Final[Mapping[str, frozenset[str]]] = MappingProxyType({})
 _PARTS: Final = 3
 _MAX_SUBJECT: Final = 255
 _MAX_SECONDS: Final = 2**40
@@ -39,13 +43,13 @@ class Provider:
 
     Attributes:
         issuer: the only `iss` accepted.
-        audience: the only `aud` accepted: the client id of the tool through which people approve.
+        audience: the `aud` accepted of persons: the client id of the tool through which they approve; empty: none is.
         subject_claim: the claim that says who it is.
 
     """
 
     issuer: str
-    audience: str
+    audience: str = ""
     subject_claim: str = "sub"
 
 
@@ -55,6 +59,7 @@ class VerifiedIdentity:
 
     Attributes:
         issuer: which.
+        audience: for which client.
         subject: how it knows the person; personal.
         authenticated_at: when the person last authenticated, UTC; None when the token does not say.
         expires_at: UTC.
@@ -62,6 +67,7 @@ class VerifiedIdentity:
     """
 
     issuer: str
+    audience: str
     subject: str = field(repr=False)
     authenticated_at: datetime | None
     expires_at: datetime
@@ -84,6 +90,7 @@ def verify_identity(
     providers: Mapping[str, Provider],
     keys: Callable[[str], Mapping[str, IssuerKey]],
     now: datetime,
+    customers: Mapping[str, frozenset[str]] = NOBODY,
 ) -> VerifiedIdentity:
     """Return whom a configured issuer has authenticated, for us and still valid.
 
@@ -92,6 +99,8 @@ def verify_identity(
         providers: by issuer.
         keys: the keys of an issuer, by kid; raises Refusal IDENTITY_UNAVAILABLE.
         now: UTC.
+        customers: by issuer, the audiences that are accepted besides its own: those of customers, whom an issuer knows
+            by `sub` alone.
 
     Raises:
         Refusal: IDENTITY_TOKEN_REFUSED, whose detail names the check that failed and no value; IDENTITY_UNAVAILABLE.
@@ -107,13 +116,20 @@ def verify_identity(
     # 3. The signature, by a key of that issuer that may verify this algorithm.
     _check_signature(taken, keys(provider.issuer))
     # 4. For whom.
-    _check_audience(taken.claims, provider)
+    of_customers = customers.get(provider.issuer, frozenset())
+    audience = _audience(taken.claims, of_customers | ({provider.audience} - {""}))
     _check_kind(taken.claims)
     # 5. When, and who.
     authenticated_at, expires_at = _times(taken.claims, now)
-    subject = _subject(taken.claims, provider.subject_claim)
+    if audience in of_customers and provider.subject_claim != "sub":
+        # Anything else can become somebody else's, and of customers there is no list in which one would correct it.
+        raise _refused("subject_claim")
     return VerifiedIdentity(
-        issuer=provider.issuer, subject=subject, authenticated_at=authenticated_at, expires_at=expires_at
+        issuer=provider.issuer,
+        audience=audience,
+        subject=_subject(taken.claims, provider.subject_claim),
+        authenticated_at=authenticated_at,
+        expires_at=expires_at,
     )
 
 
@@ -177,16 +193,19 @@ def _check_signature(taken: _Unverified, keys: Mapping[str, IssuerKey]) -> None:
         raise _refused("signature")
 
 
-def _check_audience(claims: Mapping[str, object], provider: Provider) -> None:
+def _audience(claims: Mapping[str, object], accepted: AbstractSet[str]) -> str:
+    """Return for which of the clients that are accepted the token was made."""
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
     if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
         raise _refused("aud")
-    if provider.audience not in named or len(set(named)) != len(named):
+    if accepted.isdisjoint(named) or len(set(named)) != len(named):
         raise _refused("aud")
     # Of a token for several it says for whom it was made: us. Where it is said of a token for one, it has to hold too.
-    if (len(named) > 1 or "azp" in claims) and claims.get("azp") != provider.audience:
+    made_for = claims.get("azp") if len(named) > 1 or "azp" in claims else named[0]
+    if not isinstance(made_for, str) or made_for not in accepted or made_for not in named:
         raise _refused("azp")
+    return made_for
 
 
 def _check_kind(claims: Mapping[str, object]) -> None:

@@ -248,15 +248,19 @@ class IdentityIssuers:
             for follower in self._followers.values():
                 follower.close()
 
-    def verify(self, token: Token, now: datetime) -> VerifiedIdentity:
-        """Return whom an issuer has authenticated; waits for nothing.
+    def verify(self, token: Token, now: datetime, customers: Mapping[str, frozenset[str]]) -> VerifiedIdentity:
+        """Return whom an issuer has authenticated, `customers` among them; waits for nothing.
 
         Raises:
             Refusal: IDENTITY_TOKEN_REFUSED, IDENTITY_UNAVAILABLE.
 
         """
         return verify_identity(
-            token.reveal(), providers=self._providers, keys=lambda issuer: self._followers[issuer].keys(), now=now
+            token.reveal(),
+            providers=self._providers,
+            keys=lambda issuer: self._followers[issuer].keys(),
+            now=now,
+            customers=customers,
         )
 
     async def prepare(self, token: Token | None) -> None:

@@ -21,13 +21,19 @@ class Identity:
     issuer: str
     subject: str
 
+    @property
+    def name(self) -> str:
+        """Return it as one text: no issuer has a '#', so there is one way to read it."""
+        return f"{self.issuer}#{self.subject}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
     """One person.
 
     Attributes:
-        name: what the bundle calls it, personal; of one that an operator implies, the operator's SPIFFE ID.
+        name: what the bundle calls it, personal; of one that an operator implies, the operator's SPIFFE ID; of a
+            customer, issuer and subject.
         tenants: those that it speaks for.
         all_tenants: whether it speaks for every tenant.
         groups: those that it is in; approvals ask for groups.
@@ -46,6 +52,11 @@ class Person:
     def speaks_for(self, tenant: str) -> bool:
         """Whether it may say something about what belongs to this tenant."""
         return self.all_tenants or tenant in self.tenants
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a front end can have called it when it began a task: its name, or one of its identities."""
+        return (self.name, *(each.name for each in self.identities if each.name != self.name))
 
     @property
     def means(self) -> tuple[str, ...]:
@@ -72,6 +83,30 @@ def person_of_identity(register: "Register", issuer: str, subject: str) -> Perso
     """Return the person whom an issuer knows by that subject; both match exactly, or nobody is found."""
     known = Identity(issuer=issuer, subject=subject)
     return next((each for each in register.persons.values() if known in each.identities), None)
+
+
+def person_named(register: "Register", name: str) -> Person | None:
+    """Return whom a name stands for: a person or operator of the bundle, or whoever has an identity."""
+    found = register.persons.get(name) or person_of(register, name)
+    identity = _identity_named(name)
+    if found is not None or identity is None:
+        return found
+    return person_of_identity(register, identity.issuer, identity.subject) or customer(identity)
+
+
+def customer(identity: Identity) -> Person:
+    """Return the person behind an identity that the bundle does not know: of no tenant, and in no group."""
+    return Person(name=identity.name, tenants=(), identities=(identity,))
+
+
+def is_subject(text: str) -> bool:
+    """Whether a text can be the subject of an identity."""
+    return _SUBJECT.fullmatch(text) is not None
+
+
+def _identity_named(name: str) -> Identity | None:
+    issuer, _, subject = name.partition("#")
+    return Identity(issuer=issuer, subject=subject) if is_issuer(issuer) and is_subject(subject) else None
 
 
 def everybody(register: "Register") -> tuple[Person, ...]:
@@ -114,7 +149,7 @@ def _identity(table: Table) -> Identity:
     identity = Identity(issuer=table.text("issuer"), subject=table.text("subject"))
     if table.has("issuer") and not is_issuer(identity.issuer):
         table.problem("issuer is an https URL without query or fragment, exactly as its tokens have it in iss")
-    if table.has("subject") and not _SUBJECT.fullmatch(identity.subject):
+    if table.has("subject") and not is_subject(identity.subject):
         table.problem("subject is at most 255 characters of ASCII, exactly as the issuer's tokens have it")
     table.done()
     return identity

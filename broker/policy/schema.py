@@ -25,6 +25,7 @@ RESOURCE_SET: Final = "ResourceSet"
 # What can be decided about the broker itself; a schema that declares another broker.* action has a misspelling.
 MANAGE_ACTIONS: Final = frozenset(
     {
+        "broker.approval.confirm",
         "broker.approval.decide",
         "broker.approval.read",
         "broker.audit.read",

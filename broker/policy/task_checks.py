@@ -12,7 +12,7 @@ from broker.policy.task_types import AGENT, TaskType
 def check_task_types(register: Register, actions: Mapping[str, Action], found: Findings) -> None:
     """Everything that a type names exists and belongs together; its agents' owner stands behind it."""
     for kind in register.task_types.values():
-        for sentence in (*_people(kind, register), *_touched(kind, register, actions)):
+        for sentence in (*_people(kind, register), *_customers(kind, register), *_touched(kind, register, actions)):
             found.add(ENTITIES_FILE, f"task_type {kind.name}: {sentence}", line=kind.line)
 
 
@@ -37,6 +37,20 @@ def _approval(kind: TaskType, agent: Agent) -> Iterator[str]:
     # An agent whose owner was taken away is stopped; the bundle that says so has to load.
     if agent.owned and kind.approved_by != agent.business_owner:
         yield f"approved_by must be the business_owner of {agent.spiffe_id}, who approves what its tasks may touch"
+
+
+def _customers(kind: TaskType, register: Register) -> Iterator[str]:
+    every = [each for other in register.task_types.values() for each in other.customers]
+    for each in kind.customers:
+        if each.front_end not in kind.begun_by:
+            yield f"customers names {each.front_end}, which may not begin it; add it to begun_by or correct the name"
+        # Else whatever one of the two is shown by a customer could be shown to the broker by the other.
+        others = {it.front_end for it in every if (it.issuer, it.audience) == (each.issuer, each.audience)}
+        if len(others) > 1:
+            yield (
+                f"customers: audience {each.audience!r} of {each.issuer} is that of several front ends; give each"
+                " front end a client of its own there"
+            )
 
 
 def _touched(kind: TaskType, register: Register, actions: Mapping[str, Action]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.boundary import Boundary, Extent, Limits, limits_from_json
 from broker.errors import Reason, Refusal
+from broker.policy.customers import CustomerSignIn, read_customers
 from broker.policy.drift import Drift, read_drift
 from broker.policy.durations import MAXIMUM, duration_from
 from broker.policy.table import Table
@@ -36,6 +37,7 @@ class TaskType:
         maximum_age: how long a task of it may last.
         heartbeat: the longest time between two heartbeats; None: a task owes none unless it was begun so.
         drift: what follows when a task is refused too often what lies outside it; None: nothing.
+        customers: where the people sign in who need no [[person]] to confirm what is done for them; none: nowhere.
 
     """
 
@@ -52,6 +54,7 @@ class TaskType:
     maximum_age: timedelta
     heartbeat: timedelta | None
     drift: Drift | None = None
+    customers: tuple[CustomerSignIn, ...] = ()
 
     def fits(self, *, agent: str, purpose: str, tenant: str) -> bool:
         """Whether a task of this agent, for this purpose and tenant, can be of this type."""
@@ -118,6 +121,7 @@ def read_task_type(table: Table) -> TaskType:
         maximum_age=_duration(table, "maximum_age", MAXIMUM_AGE) or timedelta(0),
         heartbeat=_duration(table, "heartbeat", MAXIMUM) if table.has("heartbeat") else None,
         drift=read_drift(table),
+        customers=read_customers(table),
     )
     table.done()
     return kind

@@ -70,6 +70,7 @@ class ApprovalView:
         states: only in these, as they were written; none: in all.
         agent: only this agent's.
         begun_by: only those of tasks that this principal began.
+        persons: of these, only those of tasks that it began for one of these people; none: for anybody.
         tenants: only those of these tenants; None: of all.
 
     """
@@ -77,6 +78,7 @@ class ApprovalView:
     states: tuple[ApprovalState, ...] = ()
     agent: str = ""
     begun_by: str = ""
+    persons: tuple[str, ...] = ()
     tenants: tuple[str, ...] | None = None
 
 

@@ -45,7 +45,10 @@ class BeginTaskRequest(_message.Message):
     agent: _builtins.str
     """For a front end: SPIFFE ID of the agent whose task it begins."""
     person: _builtins.str
-    """For a front end: for whom. Stated by the front end, recorded as personal."""
+    """For a front end: for whom, stated by the front end, recorded as personal. Whoever is to confirm something has to be
+    named as they can prove to be: by "iss" and "sub" of their ID token, with a "#" between the two, or by the name of a
+    [[person]] of the bundle.
+    """
     asked_digest: _builtins.str
     """For a front end: digest of what that person asked, "sha-256:" and base64url; recorded as personal."""
     @_builtins.property

@@ -83,6 +83,7 @@ ASKED: Final[tuple[Row, ...]] = (
         "An approval used twice, or a hundred times at once",
         "operations/test_approval.py::test_what_is_approved_is_given_once",
         "operations/test_approval.py::test_a_hundred_at_once_give_one_credential",
+        "operations/test_customers.py::test_one_token_a_hundred_times_at_once_gives_one_credential",
     ),
     row(
         "B3",
@@ -112,6 +113,16 @@ ASKED: Final[tuple[Row, ...]] = (
         "A flood of requests for approval",
         "operations/test_approval.py::test_a_flood_leaves_the_oldest_and_goes_no_further",
         "operations/test_approval.py::test_pages_are_whole_and_nobodys_else",
+    ),
+    row(
+        "B7",
+        "A customer's token beyond the customer's own: another's, a group's, another chat's, a thief's",
+        "operations/test_customers.py::test_what_another_token_or_another_hand_is_worth",
+        "operations/test_customers.py::test_a_customer_never_answers_for_a_group",
+        "operations/test_customers.py::test_each_tenants_customers_have_what_is_theirs",
+        "operations/test_customers.py::test_a_yes_in_one_conversation_is_none_in_another",
+        "operations/test_customers.py::test_a_fresh_authentication_is_fresh",
+        "attacks/test_customer_tokens.py::test_nothing_but_her_own_over_her_own_chat",
     ),
     # what is asked
     row(

@@ -15,7 +15,7 @@ from tests.attacks.rows import ROWS
 TESTS = results.ROOT / "tests"
 EXPECTED = {
     *(f"A{number}" for number in range(1, 12)),
-    *(f"B{number}" for number in range(1, 7)),
+    *(f"B{number}" for number in range(1, 8)),
     *(f"C{number}" for number in range(1, 6)),
     *(f"D{number}" for number in range(2, 6)),
     *(f"E{number}" for number in range(1, 7)),

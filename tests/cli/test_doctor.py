@@ -349,6 +349,44 @@ def issuer_that_knows_nobody(house: House) -> None:
     entities.write_text(entities.read_text().partition("[[person]]")[0])
 
 
+def customers_of(house: House, *, issuer: str, audience: str = "shop", permitted: bool = True) -> None:
+    """Let the first bundle's service begin tasks for customers of an issuer."""
+    service = "spiffe://example.org/service/orders"
+    sign_in = f'{{ front_end = "{service}", issuer = "{issuer}", audience = "{audience}" }}'
+    kind = f'name = "customer-case"\nbegun_by = ["agent", "{service}"]\ncustomers = [{sign_in}]'
+    house.edit('name = "customer-case"', kind, file=house.policy / "entities.toml")
+    rule = f'permit (principal == Service::"{service}", action == Action::"broker.approval.confirm", resource is Task);'
+    if permitted:
+        with (house.policy / "policies.cedar").open("a") as policies:
+            policies.write(f'\n@id("customers")\n{rule}\n')
+
+
+def test_customers_of_an_issuer_are_well(house: House) -> None:
+    issuer = identity_issuer(house)
+    customers_of(house, issuer=issuer.url)
+    status, found = house.doctor()
+    assert (status, {name: each for name, each in found.items() if each["level"] != "ok"}) == (0, {})
+    assert found["customers"]["what"] == "customers: of 1 clients of their issuers"
+
+
+def customers_of_an_unconfigured_issuer(house: House) -> None:
+    customers_of(house, issuer="https://login.example.org")
+
+
+def customers_by_another_claim(house: House) -> None:
+    customers_of(house, issuer=identity_issuer(house).url)
+    with house.config.open("a") as config:
+        config.write('subject_claim = "email"\n')
+
+
+def customers_of_the_approvers_client(house: House) -> None:
+    customers_of(house, issuer=identity_issuer(house).url, audience="a")
+
+
+def customers_whom_nobody_may_bring(house: House) -> None:
+    customers_of(house, issuer=identity_issuer(house).url, permitted=False)
+
+
 def without_golden_cases_of(house: House, word: str) -> None:
     golden = house.policy / "golden.toml"
     head, *cases = golden.read_text().split("[[case]]")
@@ -530,6 +568,10 @@ BROKEN: list[tuple[str, str, Break, str]] = [
     ("identity-issuers", "problem", authorities_others_write, "chmod o-w "),
     ("persons", "warning", person_of_an_unconfigured_issuer, "Add an [[oidc]]"),
     ("persons", "warning", issuer_that_knows_nobody, "remove the [[oidc]]"),
+    ("customers", "warning", customers_of_an_unconfigured_issuer, "Add an [[oidc]]"),
+    ("customers", "warning", customers_by_another_claim, "Leave subject_claim"),
+    ("customers", "warning", customers_of_the_approvers_client, "a client of its own"),
+    ("customers", "warning", customers_whom_nobody_may_bring, "Permit broker.approval.confirm"),
     ("policy-domains", "problem", policy_of_another_trust_domain, "Put spiffe://example.org/"),
     ("workload-socket", "problem", socket_not_named, "Set [workload_api] socket"),
     ("workload-socket", "problem", socket_gone, "spire-agent healthcheck"),

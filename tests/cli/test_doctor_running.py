@@ -71,7 +71,7 @@ def test_a_policy_that_was_broken_later(house: House) -> None:
 
     wait_for(told)
     status, found = house.doctor("--accept", "separation")
-    of_the_bundle = {"policy-loads", "policy-owners", "policy-domains", "policy-stoppers", "persons"}
+    of_the_bundle = {"policy-loads", "policy-owners", "policy-domains", "policy-stoppers", "persons", "customers"}
     assert (status, set(odd(found)) - {"separation"}) == (1, of_the_bundle | {"federation", "running-policy"})
     assert "An older bundle decides" in found["running-policy"]["why"]
     assert "broker policy check" in found["running-policy"]["fix"]

@@ -301,7 +301,7 @@ def test_the_same_intent_is_found_newest_first(store: Store) -> None:
 
 
 def test_views_and_changes_show_each_reader_its_own(store: Store) -> None:
-    store.commit([beginning(replace(task("1"), id=TASK, begun_by=OPERATOR))])
+    store.commit([beginning(replace(task("1"), id=TASK, begun_by=OPERATOR, person="https://shop.example#1"))])
     store.commit(
         [
             opening(approval("1")),
@@ -316,6 +316,9 @@ def test_views_and_changes_show_each_reader_its_own(store: Store) -> None:
         ApprovalView(agent=OTHER_AGENT): ["2"],
         ApprovalView(begun_by=OPERATOR): ["1", "3"],
         ApprovalView(begun_by=AGENT): [],
+        ApprovalView(begun_by=OPERATOR, persons=("kate", "https://shop.example#1")): ["1", "3"],
+        ApprovalView(begun_by=OPERATOR, persons=("https://shop.example#2", "https://shop.example#")): [],
+        ApprovalView(begun_by=AGENT, persons=("https://shop.example#1",)): [],
         ApprovalView(tenants=("apac",)): ["2"],
         ApprovalView(tenants=()): [],
         ApprovalView(states=(ApprovalState.APPROVED,)): ["3"],

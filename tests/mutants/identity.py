@@ -5,6 +5,7 @@ from typing import Final
 from tests.mutants.mutant import Mutant, mutant
 
 _AUTHENTICATE: Final = "svid/authenticate.py"
+_CUSTOMERS: Final = "operations/test_customers.py"
 _LEAF: Final = "svid/leaf.py"
 _SVIDS: Final = "unit/svid/test_authenticate.py"
 
@@ -136,5 +137,53 @@ IDENTITY: Final[tuple[Mutant, ...]] = (
         "        await self._admit(call)\n        if request.service",
         "        if request.service",
         "server/test_health_and_admin.py::test_health_answers_whom_it_knows",
+    ),
+    mutant(
+        "customer-in-a-group",
+        "what comes by a customers' client counts for no group, whoever it is",
+        "operations/requirements.py",
+        "            counts = yes.sign_in is None and self._in_group(required, person)\n",
+        "            counts = self._in_group(required, person)\n",
+        f"{_CUSTOMERS}::test_a_customer_never_answers_for_a_group",
+    ),
+    mutant(
+        "customer-of-another-front-end",
+        "a customer is heard over the front end that began the task",
+        "operations/requirements.py",
+        "            and yes.over == self.task.begun_by\n",
+        "",
+        f"{_CUSTOMERS}::test_what_another_front_end_began_for_her_is_none_of_this_ones",
+    ),
+    mutant(
+        "any-customer",
+        "a customer answers for what was begun for them",
+        "operations/requirements.py",
+        "if not yes.by_token or self._requester not in person.names:",
+        "if not yes.by_token:",
+        f"{_CUSTOMERS}::test_what_another_token_or_another_hand_is_worth",
+    ),
+    mutant(
+        "client-of-anybody",
+        "a token for one front end's client is refused at another's",
+        "policy/customers.py",
+        "            if each.front_end == front_end:",
+        "            if front_end:",
+        f"{_CUSTOMERS}::test_what_another_token_or_another_hand_is_worth",
+    ),
+    mutant(
+        "customers-see-everything",
+        "a customer sees what waits for their own word",
+        "operations/approval_views.py",
+        "            return self.is_for(reader, asked) and self.may(reader, CONFIRM, asked)\n",
+        "            return self.may(reader, CONFIRM, asked)\n",
+        f"{_CUSTOMERS}::test_what_another_token_or_another_hand_is_worth",
+    ),
+    mutant(
+        "customers-by-email",
+        "a customer is known by what stays theirs",
+        "person/identity_token.py",
+        'if audience in of_customers and provider.subject_claim != "sub":',
+        "if audience == NOBODY:",
+        "unit/person/test_identity_token.py::test_customers_are_known_by_sub_alone",
     ),
 )

@@ -9,9 +9,10 @@ from typing import Any
 from broker.credential.token import Token
 from broker.errors import Reason, Refusal
 from broker.operations.approval_calls import ApprovalAnswered, ApproveCall
-from broker.operations.approver import Approvers
+from broker.operations.approver import Approvers, VerifyIdentity
 from broker.operations.calls import Context
 from broker.person.identity_token import VerifiedIdentity
+from tests.fakes.identity import AUDIENCE
 from tests.operations.world import CHAT, DEPUTY, LEAD, World
 from tests.unit.policy.bundles import EXAMPLE, added, replaced, without_cases
 
@@ -95,14 +96,23 @@ async def payout(world: World, **changes: Any) -> dict[str, Any]:
 def signed_in(world: World, *, minutes_ago: int = 1) -> None:
     """Let the issuer take the text of an identity token for its subject."""
 
-    def verify(token: Token, now: datetime) -> VerifiedIdentity:
+    def verify(token: Token, now: datetime, _: Mapping[str, frozenset[str]]) -> VerifiedIdentity:
         if token.reveal() == "forged":
             raise Refusal(Reason.IDENTITY_TOKEN_REFUSED, "signature")
         at = now - timedelta(minutes=minutes_ago)
         return VerifiedIdentity(
-            issuer=ISSUER, subject=token.reveal(), authenticated_at=at, expires_at=now + timedelta(hours=1)
+            issuer=ISSUER,
+            audience=AUDIENCE,
+            subject=token.reveal(),
+            authenticated_at=at,
+            expires_at=now + timedelta(hours=1),
         )
 
+    verify_by(world, verify)
+
+
+def verify_by(world: World, verify: VerifyIdentity) -> None:
+    """Let identity tokens be verified by this."""
     approvers = world.issuer.verbs.approve.views.approver
     assert isinstance(approvers, Approvers)
     object.__setattr__(approvers, "verify", verify)

@@ -1,5 +1,6 @@
 """Approver: the person behind a call, by SVID or by token, and nobody who only says so."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -36,12 +37,19 @@ POLICY = compiled(added("entities.toml", ANA))
 STRANGER = "spiffe://example.org/operator/stranger"
 
 
-def verify(token: Token, now: datetime) -> VerifiedIdentity:
+def verify(token: Token, now: datetime, customers: Mapping[str, frozenset[str]]) -> VerifiedIdentity:
     """Take the subject for a token's text."""
     if token.reveal() == "bad":
         raise Refusal(Reason.IDENTITY_TOKEN_REFUSED, "exp")
+    subject, _, audience = token.reveal().partition(" for ")
+    if audience and audience not in customers.get(ISSUER, ()):
+        raise Refusal(Reason.IDENTITY_TOKEN_REFUSED, "aud")
     return VerifiedIdentity(
-        issuer=ISSUER, subject=token.reveal(), authenticated_at=now - timedelta(minutes=1), expires_at=now
+        issuer=ISSUER,
+        audience=audience or "approvals-tool",
+        subject=subject,
+        authenticated_at=now - timedelta(minutes=1),
+        expires_at=now,
     )
 
 

@@ -39,7 +39,7 @@ def token(text: str) -> Token:
 def answer(issuers: IdentityIssuers, text: str) -> str:
     """Return whom a token is of, or why it is refused."""
     try:
-        return issuers.verify(token(text), datetime.now(UTC)).subject
+        return issuers.verify(token(text), datetime.now(UTC), {}).subject
     except Refusal as refused:
         return f"{refused.reason.name} {refused.detail}".strip()
 

@@ -63,7 +63,7 @@ BAD = [
     pytest.param(OIDC.replace("https", "http"), "oidc.0.issuer: an https URL", id="oidc-http"),
     pytest.param(OIDC.replace("staff", "staff?a=b"), "oidc.0.issuer: an https URL", id="oidc-query"),
     pytest.param(OIDC.replace('"approvals"', '""'), "oidc.0.audience: 1 to 255", id="oidc-audience"),
-    pytest.param(OIDC.partition("audience")[0], "oidc.0.audience: missing", id="oidc-no-audience"),
+    pytest.param(OIDC.replace("issuer", "#"), "oidc.0.issuer: missing", id="oidc-no-issuer"),
     pytest.param(OIDC + 'keys_max_age = "PT1S"\n', "oidc.0.keys_max_age", id="oidc-age"),
     pytest.param(OIDC + 'keys_max_age = "P2D"\n', "oidc.0.keys_max_age", id="oidc-age-long"),
     pytest.param(OIDC + OIDC, "stands there twice", id="oidc-twice"),

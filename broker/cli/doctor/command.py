@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from broker.cli.doctor import configured, identity, keys, persons, places, policy, serving, store, users
+from broker.cli.doctor import configured, customers, identity, keys, persons, places, policy, serving, store, users
 from broker.cli.doctor.finding import Finding, Level, problem, run_checks
 from broker.cli.doctor.setup import Setup
 from broker.settings import ConfigurationProblem, config_path, load
@@ -30,6 +30,7 @@ CHECKS: Final = (
     *keys.CHECKS,
     *policy.CHECKS,
     *persons.CHECKS,
+    *customers.CHECKS,
     *identity.CHECKS,
     *serving.CHECKS,
 )

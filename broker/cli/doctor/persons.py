@@ -24,7 +24,7 @@ def identity_issuers(setup: Setup) -> Finding:
                 why="Whoever writes it decides who answers as the issuer, and so who is which person.",
                 fix=f"chmod o-w {quoted(each.ca_file)}",
             )
-        provider = Provider(issuer=each.issuer, audience=each.audience)
+        provider = Provider(issuer=each.issuer)
         try:
             count += len(fetch_keys(ProviderSource(provider=provider, ca_file=each.ca_file)))
         except FetchProblem as failure:
@@ -43,6 +43,7 @@ def persons(setup: Setup) -> Finding:
     if isinstance(policy, BundleProblem):
         raise AssertionError("this check stands above policy-loads") from policy  # noqa: TRY004  # a defect of ours
     known = {identity.issuer for person in policy.register.persons.values() for identity in person.identities}
+    customers = {each.issuer for kind in policy.register.task_types.values() for each in kind.customers}
     configured = {each.issuer for each in setup.settings.oidc}
     if missing := sorted(known - configured):
         return warning(
@@ -50,9 +51,9 @@ def persons(setup: Setup) -> Finding:
             why="Their identity tokens are refused.",
             fix=f"Add an [[oidc]] with that issuer to {setup.config}, byte for byte, and restart the broker.",
         )
-    if idle := sorted(configured - known):
+    if idle := sorted(configured - known - customers):
         return warning(
-            f"no person of the bundle is known to {', '.join(idle)}",
+            f"no person or customer of the bundle is known to {', '.join(idle)}",
             why="Whoever comes with its token is refused with PERSON_UNKNOWN.",
             fix=f"Give a [[person]] of {setup.settings.policy.dir} an identity there, or remove the [[oidc]].",
         )

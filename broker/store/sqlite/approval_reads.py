@@ -109,8 +109,9 @@ def _seen(view: ApprovalView) -> tuple[str, tuple[Any, ...]]:
     if view.agent:
         return f"{where} AND agent = ?", (*bound, view.agent)
     if view.begun_by:
-        begun = "EXISTS (SELECT 1 FROM task WHERE id = approval.task AND begun_by = ?)"
-        return f"{where} AND {begun}", (*bound, view.begun_by)
+        person = " AND person IN (SELECT value FROM json_each(?))" if view.persons else ""
+        begun = f"EXISTS (SELECT 1 FROM task WHERE id = approval.task AND begun_by = ?{person})"
+        return f"{where} AND {begun}", (*bound, view.begun_by, *([to_json(view.persons)] if view.persons else []))
     if view.tenants is None:
         return where, bound
     return f"{where} AND tenant IN (SELECT value FROM json_each(?))", (*bound, to_json(view.tenants))

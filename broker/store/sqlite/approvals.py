@@ -4,6 +4,7 @@
 import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from broker.credential.revocation import Rule, RuleKind
 from broker.errors import Reason
 from broker.intent import canonical_json
 from broker.override import Stop, StopKind
+from broker.policy.customers import CustomerSignIn
 from broker.policy.step_up import step_up_from_json
 from broker.store.approval_items import (
     ApprovalGuard,
@@ -114,11 +116,12 @@ def _from_yes(yes: Yes) -> dict[str, Any]:
         "authenticated_at": _from_time(yes.authenticated_at),
         "bypass": None if yes.bypass is None else yes.bypass // _MICROSECOND,
         "over": yes.over,
+        "sign_in": None if yes.sign_in is None else asdict(yes.sign_in),
     }
 
 
 def _to_yes(members: dict[str, Any]) -> Yes:
-    bypass = members["bypass"]
+    bypass, sign_in = members["bypass"], members.get("sign_in")
     return Yes(
         person=members["person"],
         at=to_time(members["at"]),
@@ -126,6 +129,7 @@ def _to_yes(members: dict[str, Any]) -> Yes:
         authenticated_at=_to_time(members["authenticated_at"]),
         bypass=None if bypass is None else bypass * _MICROSECOND,
         over=members.get("over", ""),
+        sign_in=CustomerSignIn(**sign_in) if sign_in else None,
     )
 
 

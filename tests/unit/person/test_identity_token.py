@@ -327,6 +327,55 @@ def test_what_may_be_so_may_be_so(changes: dict[str, Any]) -> None:
     assert refusal(identity_token(KEY, **changes)) == ""
 
 
+# --- customers ----------------------------------------------------------------------------------------------------
+
+
+CUSTOMERS = {ISSUER: frozenset({"shop", "chat"})}
+
+
+def as_customer(audience: Any, /, *, customers: Mapping[str, frozenset[str]] = CUSTOMERS, **more: Any) -> str:
+    """Return for which client a token counts, or which check refuses it."""
+    claim = {"azp": more.pop("azp")} if "azp" in more else {}
+    provider = Provider(issuer=ISSUER, **{"audience": AUDIENCE} | more)
+    text = identity_token(KEY, aud=audience, **claim)
+    try:
+        found = verify_identity(text, providers={ISSUER: provider}, keys=keys_of, now=NOW, customers=customers)
+    except Refusal as refused:
+        return f"refused: {refused.detail}"
+    assert (found.issuer, found.subject) == (ISSUER, SUBJECT)
+    return found.audience
+
+
+def test_a_customers_client_counts_for_those_who_have_it() -> None:
+    assert as_customer("chat") == "chat"
+    assert as_customer(["chat", "else"], azp="chat") == "chat"
+    assert as_customer(["chat", AUDIENCE], azp=AUDIENCE) == AUDIENCE, "for whom it was made"
+    assert as_customer(["chat", AUDIENCE], azp="chat") == "chat"
+    assert as_customer(AUDIENCE) == AUDIENCE
+    for audience, changes, check in (
+        ("chat", {"customers": {}}, "aud"),
+        ("chat", {"customers": {"https://other.example": frozenset({"chat"})}}, "aud"),
+        ("chat2", {}, "aud"),
+        (["chat", AUDIENCE], {}, "azp"),
+        (["chat", "shop"], {"azp": "else"}, "azp"),
+        ("chat", {"azp": "shop"}, "azp"),  # another client's, though it is a customers' too
+        ("chat", {"azp": AUDIENCE}, "azp"),
+    ):
+        assert as_customer(audience, **changes) == f"refused: {check}", (audience, changes)
+
+
+def test_where_no_client_of_the_staff_is_configured_nobody_of_the_staff_comes() -> None:
+    assert as_customer("chat", audience="") == "chat"
+    for audience in ("", "a", [], [""], ["", "chat"]):
+        assert as_customer(audience, audience="").startswith("refused: a"), audience
+
+
+def test_customers_are_known_by_sub_alone() -> None:
+    """An e-mail address is somebody else's some day."""
+    assert as_customer("chat", subject_claim="sub") == "chat"
+    assert as_customer("chat", subject_claim="email") == "refused: subject_claim"
+
+
 # --- E6: edges of time ----------------------------------------------------------------------------------------------
 
 

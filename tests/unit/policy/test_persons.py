@@ -3,7 +3,7 @@
 import pytest
 
 from broker.policy.bundle import BundleProblem, compile_bundle, read_bundle
-from broker.policy.persons import Identity, Person, everybody, is_issuer
+from broker.policy.persons import Identity, Person, everybody, is_issuer, person_named
 from tests.unit.policy.bundles import DESK, EXAMPLE, ORDERS, SECURITY, SUPPORT, added, replaced
 
 LEAD = "spiffe://example.org/operator/refunds-lead"
@@ -146,6 +146,42 @@ def test_it_does_not_load(persons: str, says: str) -> None:
 )
 def test_an_issuer_is_a_plain_https_url(text: str, good: bool) -> None:
     assert is_issuer(text) is good
+
+
+@pytest.mark.parametrize(
+    ("name", "person"),
+    [
+        ("ana", "ana"),
+        (DUTY, "ana"),
+        (SECURITY, SECURITY),
+        (f"{ISSUER}#248289761001", "ana"),
+        (f"{ISSUER}#7001", f"{ISSUER}#7001"),  # somebody whom nobody has named
+        (f"{ISSUER}#a#b", f"{ISSUER}#a#b"),
+        (f"{ISSUER}/#248289761001", f"{ISSUER}/#248289761001"),  # another issuer's
+        (f"{ISSUER}#", None),
+        (ISSUER, None),
+        ("248289761001", None),
+        ("#248289761001", None),
+        ("http://login.example.org#7001", None),
+        (f"{ISSUER}#caf\u00e9", None),
+        (f"{ISSUER}#{'x' * 256}", None),
+        (f"{ISSUER}#7001\n", None),
+        ("Ana", None),
+        ("", None),
+    ],
+)
+def test_whom_a_name_stands_for(name: str, person: str | None) -> None:
+    found = person_named(compile_bundle(added("entities.toml", ANA + BEN)).register, name)
+    assert (found.name if found else None) == person
+    if found is not None and "#" in found.name:
+        assert (found.tenants, found.all_tenants, found.groups, found.spiffe_ids) == ((), False, (), ())
+        assert found.names == (name,)
+        assert not found.speaks_for("retail")
+
+
+def test_by_what_a_front_end_may_call_somebody() -> None:
+    ana = compile_bundle(added("entities.toml", ANA + BEN)).register.persons["ana"]
+    assert ana.names == ("ana", f"{ISSUER}#248289761001")
 
 
 def test_what_an_identity_is() -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from broker.policy.bundle import BundleProblem, compile_bundle, read_bundle
-from tests.operations.world import BUNDLE
+from broker.policy.customers import sign_ins_of
+from tests.operations.world import BUNDLE, ORDERS
 
 FILES = {path.name: path.read_bytes() for path in BUNDLE.iterdir() if path.is_file()}
 DRIFT = 'drift = { refusals = 5, within = "PT10M", then = "suspend" }'
@@ -60,6 +61,55 @@ def test_it_does_not_load(old: str, new: str, says: str) -> None:
         read_bundle(edited(old, new))
     assert says in str(problem.value)
     compile_bundle(FILES)
+
+
+CHAT = "spiffe://example.org/service/chat"
+CUSTOMERS = f'{{ front_end = "{CHAT}", issuer = "https://login.shop.example", audience = "chat" }}'
+
+
+def with_customers(customers: str, *more: str) -> dict[str, bytes]:
+    """Give the first type these customers, and the second one, which another front end begins, those."""
+    text = FILES["entities.toml"].decode().replace(APPROVED, f"{APPROVED}\ncustomers = {customers}", 1)
+    other = 'name = "wholesale-case"\n'
+    begun = f'begun_by = ["agent", "{ORDERS}"]\n'
+    return FILES | {"entities.toml": text.replace(other, other + begun + "".join(more), 1).encode()}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (CHAT, ORDERS, "which may not begin it"),
+        (CHAT, "spiffe://example.org/agent/support-assistant", "which may not begin it"),
+        (CHAT, "agent", "front_end must be a SPIFFE ID"),
+        ("https://login", "http://login", "issuer is an https URL"),
+        ("shop.example", "shop.example#x", "issuer is an https URL"),
+        ('"chat"', '""', "audience is 1 to 255"),
+        ('"chat"', '"caf\u00e9"', "audience is 1 to 255"),
+        (', audience = "chat"', "", "audience is missing"),
+        ("audience", "aud", "unknown key 'aud'"),
+        (CUSTOMERS, f"{CUSTOMERS}, {CUSTOMERS}", "names one sign-in twice"),
+        (f"[{CUSTOMERS}]", '["https://login.shop.example"]', "customers must be written as"),
+    ],
+)
+def test_customers_that_cannot_be_told_do_not_load(old: str, new: str, says: str) -> None:
+    customers = f"[{CUSTOMERS}]"
+    assert old in customers
+    with pytest.raises(BundleProblem) as problem:
+        read_bundle(with_customers(customers.replace(old, new, 1)))
+    assert says in str(problem.value)
+    compile_bundle(with_customers(customers))
+
+
+def test_a_client_is_one_front_ends() -> None:
+    """Of two that share one, each could use what was shown to the other; one of its own may serve two types."""
+    mine, theirs = f"[{CUSTOMERS}]", CUSTOMERS.replace(CHAT, ORDERS)
+    with pytest.raises(BundleProblem, match="several front ends"):
+        read_bundle(with_customers(mine, f"customers = [{theirs}]\n"))
+    for other in (theirs.replace('"chat"', '"orders"'), theirs.replace("login.shop", "login.outlet")):
+        register = compile_bundle(with_customers(mine, f"customers = [{other}]\n")).register
+        assert sign_ins_of(register, CHAT) == {"https://login.shop.example": {"chat"}}
+        assert len(sign_ins_of(register, ORDERS)) == 1
+    assert sign_ins_of(register, "spiffe://example.org/agent/support-assistant") == {}
 
 
 def test_taking_an_owner_away_stops_an_agent_though_a_type_names_it() -> None:
