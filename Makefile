@@ -5,6 +5,9 @@ VENV := .venv/bin
 # What `make breaking` compares with: the newest tag, else the commit before the last.
 AGAINST ?= $(shell git describe --tags --abbrev=0 2>/dev/null || git rev-parse --quiet --verify HEAD~1 || echo HEAD)
 
+# Two files at a time: tests wait more than they work. PYTEST_ARGS="-n 0": one after the other, on this terminal.
+PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo recording test test-containers bench attack mutants fuzz fuzz-full faults faults-full audit lint format generate generate-check breaking requirements spire spire-up spire-down clean
 .NOTPARALLEL:
@@ -22,7 +25,7 @@ recording: setup ## Run the demo, and draw what it says: docs/images/demo.svg
 	@$(VENV)/python deploy/recording.py
 
 test: setup spire ## Run the whole test suite, against a real SPIRE too
-	@$(VENV)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 
 test-containers: setup spire ## Run the tests on SPIRE in containers, where there is a Docker engine or root can start one
 	@$(VENV)/python deploy/engine.py $(VENV)/python -m pytest -m containers tests/containers
@@ -40,13 +43,13 @@ mutants: setup ## Take out one safeguard after the other, and see its test fail 
 	@$(VENV)/python -m tests.mutants $(MUTANTS_ARGS)
 
 attack: setup ## Try every attack of docs/threat-model.md at every entrance that it can reach
-	@$(VENV)/python -m pytest tests/attacks tests/properties $(PYTEST_ARGS)
+	@$(PYTEST) tests/attacks tests/properties $(PYTEST_ARGS)
 
 audit: setup ## Look for known weaknesses: in our code (bandit), in what is pinned, in the bill of materials
 	@$(VENV)/python -m deploy.audit
 
 faults: setup ## Kill it, cut its power, fill its disk, and compare with what was acknowledged (part of `make test`)
-	@$(VENV)/python -m pytest tests/faults $(PYTEST_ARGS)
+	@$(PYTEST) tests/faults $(PYTEST_ARGS)
 
 faults-full: setup ## The same by the hundred, as root (COUNT=500 of each kind), and add up the counts
 	@$(VENV)/python -m tests.faults --count $(or $(COUNT),500) --page $(FAULTS_ARGS)

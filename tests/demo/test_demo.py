@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -68,13 +70,15 @@ class Start(Protocol):
 
 
 @pytest.fixture
-def begin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def begin() -> Iterator[Start]:
     """Give what starts a demonstration as `make demo` does; none is left when the test ends."""
     find_binaries()  # a build is not what is tested here
     begun: list[Demo] = []
+    folders = ExitStack()
 
     def start(temporary: Path | None = None) -> Demo:
-        temporary = temporary or tmp_path_factory.mktemp("d")
+        # Short, as sockets below it have to be.
+        temporary = temporary or Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="demo-")))
         process = subprocess.Popen(
             [sys.executable, "examples/support-desk/demo.py"],
             cwd=ROOT,
@@ -87,9 +91,10 @@ def begin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         begun.append(Demo(process=process, temporary=temporary))
         return begun[-1]
 
-    yield start
-    for demo in begun:
-        demo.kill()
+    with folders:
+        yield start
+        for demo in begun:
+            demo.kill()
 
 
 def await_that(holds: Callable[[], bool], *, what: str) -> None:
