@@ -184,7 +184,8 @@ class Reason(Enum):
     )
     TASK_SUSPENDED = _unmet(
         "What I was working on is suspended until somebody has looked at it.",
-        "The task was refused too often what lies outside it; an operator lets it go on with `broker task resume`.",
+        "The task was refused too often what lies outside it; whoever was told of it lets it go on with"
+        " `broker task resume`.",
     )
     TASK_NOT_SUSPENDED = _unmet("There is nothing to let go on.", "The task is not suspended, or is over.")
     TASK_BOUNDARY_CHANGED = _unmet(

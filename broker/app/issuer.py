@@ -28,7 +28,8 @@ from broker.operations.approval_views import Views
 from broker.operations.approvals import Approve, Deny, TendApprovals, WithdrawApproval
 from broker.operations.attempt import Attempt, Clock
 from broker.operations.checkpoint import ReadCheckpoint, SignCheckpoint
-from broker.operations.drift import ResumeTaskOf, WatchDrift
+from broker.operations.drift import WatchDrift
+from broker.operations.drifted import DriftViews, ListDrifted, ResumeTaskOf, TendDrifted
 from broker.operations.exchange import Exchange
 from broker.operations.gate import Gate
 from broker.operations.history import RecentActs
@@ -220,6 +221,7 @@ def _verbs(
     checkpoints: SignCheckpoint,
     views: Views,
 ) -> Verbs:
+    drift = DriftViews(views=views)
     return Verbs(
         attempt=attempt,
         exchange=exchange,
@@ -232,7 +234,7 @@ def _verbs(
         finish_task=FinishTask(attempt=attempt),
         hear_task=HearTaskOf(attempt=attempt),
         narrow_task=NarrowTaskOf(attempt=attempt),
-        resume_task=ResumeTaskOf(attempt=attempt),
+        resume_task=ResumeTaskOf(drift=drift),
         report=ReportOutcomes(attempt=attempt),
         revoke=Revoke(attempt=attempt),
         lift=Lift(attempt=attempt),
@@ -244,7 +246,8 @@ def _verbs(
         approve=Approve(views=views),
         deny=Deny(views=views),
         withdraw_approval=WithdrawApproval(views=views),
-        read_approvals=ReadApprovals(views=views),
+        read_approvals=ReadApprovals(views=views, drift=drift),
+        list_drifted=ListDrifted(drift=drift),
         key_set=ReadKeySet(attempt=attempt, keys=keys),
         list_keys=ListKeys(attempt=attempt, keys=keys),
         rotate_keys=RotateKeys(attempt=attempt, keys=keys),
@@ -262,6 +265,7 @@ def _chores(
     return (
         Chore(name="expire tasks", seconds=0.5, work=ExpireTasks(recorder=recorder, clock=clock)),
         Chore(name="tend approvals", seconds=0.5, work=TendApprovals(recorder=recorder, policy=policy, clock=clock)),
+        Chore(name="tend drifted tasks", seconds=0.5, work=TendDrifted(recorder=recorder, policy=policy, clock=clock)),
         Chore(name="reload policy", seconds=settings.policy.reload_every.total_seconds(), work=policy.refresh),
         Chore(name="rotate keys", seconds=1, work=keys.refresh),
         Chore(name="sign checkpoint", seconds=1, work=checkpoints),

@@ -15,7 +15,15 @@ from broker.audit.exchange_events import CredentialGranted, CredentialReissued, 
 from broker.audit.outcome_events import OutcomeReported, ReportsDropped, UsageAccepted, UsageRefused
 from broker.audit.override_event import OverrideImposed, OverrideLifted
 from broker.audit.redemption_event import CredentialRedeemed
-from broker.audit.task_events import TaskBegun, TaskDrifted, TaskEnded, TaskJudged, TaskNarrowed, TaskResumed
+from broker.audit.task_events import (
+    TaskBegun,
+    TaskDrifted,
+    TaskEnded,
+    TaskEscalated,
+    TaskJudged,
+    TaskNarrowed,
+    TaskResumed,
+)
 
 __all__ = [
     "BrokerStarted",
@@ -45,6 +53,7 @@ __all__ = [
     "TaskBegun",
     "TaskDrifted",
     "TaskEnded",
+    "TaskEscalated",
     "TaskJudged",
     "TaskNarrowed",
     "TaskResumed",
@@ -222,6 +231,7 @@ Event: TypeAlias = (
     | OutcomeReported
     | ReportsDropped
     | TaskDrifted
+    | TaskEscalated
     | TaskResumed
     | ApprovalEvent
 )

@@ -250,6 +250,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "task.judged": Kind(of=ENTITY, activity=3, severity=2, fill=_entity("Task", "task")),
         "task.ended": Kind(of=ENTITY, activity=11, fill=_entity("Task", "task")),
         "task.drifted": Kind(of=ENTITY, activity=3, severity=3, fill=_entity("Task", "task")),
+        "task.escalated": Kind(of=ENTITY, activity=3, severity=3, fill=_entity("Task", "task")),
         "task.resumed": Kind(of=ENTITY, activity=10, severity=2, fill=_entity("Task", "task")),
         "usage.accepted": Kind(of=ENTITY, activity=OTHER, name="Use", fill=_entity("Credential", "credential")),
         "usage.refused": Kind(

@@ -96,6 +96,8 @@ class TaskEnded:
 class TaskDrifted:
     """A task was refused so many times, within so many seconds, what lies outside it. `reasons` are why, sorted.
 
+    `actions` are which ones were refused, sorted; `group` is who is told, or empty.
+
     With `suspended` nothing is given in it until it is resumed, and its live credentials ended: `revoked` counts them;
     `status_indexes` names them, as inclusive ranges by audience. `approvals` were withdrawn.
     """
@@ -114,11 +116,28 @@ class TaskDrifted:
     revoked: int
     status_indexes: Mapping[str, tuple[tuple[int, int], ...]]
     approvals: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEscalated:
+    """Nobody answered for a task that drifted: from now on `group` is told of it as well, and may let it go on."""
+
+    TYPE: ClassVar = "task.escalated"
+    at: datetime
+    tenant: str
+    task: str
+    agent: str
+    group: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskResumed:
-    """An operator lets a suspended task go on; what ended with the suspension stays ended."""
+    """A person has looked at a task that drifted, and lets it go on; what ended with its suspension stays ended.
+
+    `person` is who, when known by an identity token; without one the caller is who it was.
+    """
 
     TYPE: ClassVar = "task.resumed"
     at: datetime
@@ -128,3 +147,4 @@ class TaskResumed:
     task: str
     agent: str
     text: str
+    person: str = ""

@@ -68,7 +68,7 @@ def lines(approval: Approval, now: datetime) -> Iterator[Line]:
     """
     details = approval.details
     yield "approval", f"{approval.id}, {approval.state}"
-    yield "asked", f"{_time(approval.requested_at)}, {lasting(now - approval.requested_at)} ago"
+    yield "asked", f"{shown_time(approval.requested_at)}, {lasting(now - approval.requested_at)} ago"
     yield from _agent(approval, details)
     if details:
         yield from _asked(details)
@@ -79,11 +79,11 @@ def lines(approval: Approval, now: datetime) -> Iterator[Line]:
     if approval.reason:
         yield "reason", visible(approval.reason)
     if approval.bypass_until:
-        yield "unasked until", _time(approval.bypass_until)
+        yield "unasked until", shown_time(approval.bypass_until)
     if approval.state == "pending":
-        yield "until", f"{_time(approval.pending_until)}, {lasting(approval.pending_until - now)} from now"
+        yield "until", f"{shown_time(approval.pending_until)}, {lasting(approval.pending_until - now)} from now"
     if approval.usable_until:
-        yield "usable until", _time(approval.usable_until)
+        yield "usable until", shown_time(approval.usable_until)
     yield "intent digest", approval.intent_digest
     if details:
         yield "digest", details.digest
@@ -96,7 +96,7 @@ def _agent(approval: Approval, details: ApprovalDetails | None) -> Iterator[Line
         yield (
             "its history",
             (
-                f"{details.granted} granted and {details.refused} refused since {_time(details.since)}; "
+                f"{details.granted} granted and {details.refused} refused since {shown_time(details.since)}; "
                 f"of its held requests {details.approved} approved, {details.denied} denied"
             ),
         )
@@ -105,7 +105,10 @@ def _agent(approval: Approval, details: ApprovalDetails | None) -> Iterator[Line
     if details and details.task_begun_at and details.task_deadline:
         kind = f"of type {visible(details.task_type)}, " if details.task_type else ""
         person = f", for {visible(details.person)}" if details.person else ""
-        yield "its task", f"{kind}begun {_time(details.task_begun_at)}, ends {_time(details.task_deadline)}{person}"
+        yield (
+            "its task",
+            f"{kind}begun {shown_time(details.task_begun_at)}, ends {shown_time(details.task_deadline)}{person}",
+        )
 
 
 def _asked(details: ApprovalDetails) -> Iterator[Line]:
@@ -146,7 +149,7 @@ def _conditions(required: Requirement) -> str:
 def _answer(answer: Answered) -> str:
     how = "by identity token" if answer.by_token else "by SVID"
     bypass = f", with a bypass of {lasting(answer.bypass)}" if answer.bypass else ""
-    return f"{visible(answer.person)}, {_time(answer.at)}, {how}{bypass}"
+    return f"{visible(answer.person)}, {shown_time(answer.at)}, {how}{bypass}"
 
 
 def lasting(duration: timedelta) -> str:
@@ -160,24 +163,26 @@ def lasting(duration: timedelta) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
-def _time(at: datetime) -> str:
+def shown_time(at: datetime) -> str:
+    """Return a time in UTC, to the second."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def members(approval: Approval) -> dict[str, Any]:
     """Return what a program reads: times as text in UTC, durations in seconds, texts as they were written."""
-    return {name: _plain(value) for name, value in asdict(approval).items()}
+    return {"kind": "approval", **{name: plain(value) for name, value in asdict(approval).items()}}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  # whatever asdict gives
+def plain(value: Any) -> Any:  # noqa: ANN401  # whatever asdict gives
+    """Return a value as JSON has it: times as text in UTC, durations in seconds."""
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat()
         case timedelta():
             return int(value.total_seconds())
         case dict():
-            return {name: _plain(member) for name, member in value.items()}
+            return {name: plain(member) for name, member in value.items()}
         case list() | tuple():
-            return [_plain(member) for member in value]
+            return [plain(member) for member in value]
         case _:
             return value

@@ -2,104 +2,82 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from broker.cli.approval_shown import lasting, lines, members, row
+from broker.cli.approval_shown import Line, lasting, lines, members, row
 from broker.cli.connection import REFUSED, fail, options, run
+from broker.cli.drifted_shown import drifted_lines, drifted_members, drifted_row
 from broker.cli.duration import Duration
-from broker.client import Approval, Session
+from broker.cli.person import person
+from broker.client import Approval, DriftedTask, Session
 from broker.visible import shortened
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _PIPED_WIDTH: Final = 200
 _USAGE: Final = 2
-_MAX_TOKEN: Final = 12 * 1024
 _STATES: Final = ("pending", "approved", "denied", "expired", "withdrawn", "used")
 _COLUMNS: Final = ("approval", "age", "agent", "action", "resource", "parameters", "needs", "left")
 _LOUD: Final = frozenset({"action", "resource", "parameter", "digest"})
+_LOUD_DRIFTED: Final = frozenset({"drifted", "now", "refused"})
 
 
-class _IdentityToken(click.ParamType[str]):
-    """A file that holds one identity token, or - for standard input."""
-
-    name = "file"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
-        """Return the token; it is never shown, also not when it cannot be one."""
-        try:
-            text = sys.stdin.read(_MAX_TOKEN + 1) if value == "-" else _read(Path(str(value)))
-        except (OSError, UnicodeDecodeError) as problem:
-            self.fail(f"{value} cannot be read: {getattr(problem, 'strerror', None) or 'not text'}", param, ctx)
-        token = text.strip()
-        if not token or len(token) > _MAX_TOKEN or not token.isascii() or any(c.isspace() for c in token):
-            self.fail(f"{value} holds no identity token: one ID token (JWT), and nothing else", param, ctx)
-        return token
-
-
-def _read(path: Path) -> str:
-    with path.open(encoding="ascii") as file:
-        return file.read(_MAX_TOKEN + 1)
-
-
-def _person(command: Command) -> Command:
-    """Add the option that says which person decides."""
-    return click.option(
-        "--identity-token-file",
-        "identity_token",
-        type=_IdentityToken(),
-        metavar="FILE",
-        help="The ID token of the person who decides, - for standard input; without it the operator of this SVID does.",
-    )(command)
-
-
-_json = click.option("--json", "as_json", is_flag=True, help="For programs: an object an approval, a line each.")
+_json = click.option("--json", "as_json", is_flag=True, help="For programs: an object each, on a line of its own.")
 
 
 @click.command
 @options
 @click.option("--state", "states", type=click.Choice(_STATES), multiple=True, help="In this state; repeatable.")
 @click.option("-f", "--follow", is_flag=True, help="Stay, and show what changes.")
-@_person
+@person
 @_json
 def approvals(  # noqa: PLR0913  # one parameter an option
     *, address: str, broker_id: str, socket: str | None, spiffe_id: str | None, states: tuple[str, ...],
     follow: bool, identity_token: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Show what waits for you: the oldest first; of an agent, what it has asked for itself."""
+    """Show what waits for you, the oldest first: held requests, and tasks that drifted; of an agent, what it asked for.
+
+    A task that drifted was refused too often what lies outside it. It is shown to the group that its type names, and to
+    operators who may resume it, with what can be done.
+    """
     if follow:
         if states:
             raise click.UsageError("--follow shows every state; leave --state out.")
         run(address, broker_id, socket, spiffe_id, lambda session: _follow(session, identity_token, as_json=as_json))
         return
 
-    async def work(session: Session) -> list[Approval]:
+    async def work(session: Session) -> tuple[list[Approval], list[DriftedTask]]:
         listed = await session.approvals(states=states, identity_token=identity_token or "")
-        return [
+        found = [
             each if each.details else await session.approval(each.id, identity_token=identity_token or "")
             for each in listed
         ]
+        return found, [] if states else await session.drifted_tasks(identity_token=identity_token or "")
 
-    found = run(address, broker_id, socket, spiffe_id, work)
+    found, drifted = run(address, broker_id, socket, spiffe_id, work)
     if as_json:
-        for each in found:
-            click.echo(json.dumps(members(each)))
-    elif found:
+        for line in (*map(members, found), *map(drifted_members, drifted)):
+            click.echo(json.dumps(line))
+        return
+    if found:
         _table(found)
-    else:
+    for each in drifted:
+        click.echo()
+        _show(drifted_lines(each, datetime.now(UTC)), loud=_LOUD_DRIFTED, err=False)
+    if not found and not drifted:
         click.echo("nothing waits for you")
 
 
 async def _follow(session: Session, identity_token: str | None, *, as_json: bool) -> None:
     async for changed in session.follow_approvals(identity_token=identity_token or ""):
+        if isinstance(changed, DriftedTask):
+            _say_drifted(changed, as_json=as_json)
+            continue
         each = (
             await session.approval(changed.id, identity_token=identity_token or "") if not changed.details else changed
         )
@@ -109,6 +87,13 @@ async def _follow(session: Session, identity_token: str | None, *, as_json: bool
         identifier, _, *rest, left = row(each, datetime.now(UTC))
         until = f"{left} left" if each.state == "pending" else ""
         click.echo("  ".join(part for part in (f"{each.state:9}", identifier, *rest, until) if part))
+
+
+def _say_drifted(drifted: DriftedTask, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(drifted_members(drifted)))
+        return
+    click.echo("  ".join(("drifted  ", *drifted_row(drifted))))
 
 
 def _table(found: list[Approval]) -> None:
@@ -135,7 +120,7 @@ def _table(found: list[Approval]) -> None:
 )
 @click.option("--digest", default="", help="Approve only what has this digest, as `broker approvals --json` shows it.")
 @click.option("--yes", is_flag=True, help="Do not ask; for programs, which name the digest of what was looked at.")
-@_person
+@person
 @_json
 def approve(  # noqa: PLR0913  # one parameter an option
     *, address: str, broker_id: str, socket: str | None, spiffe_id: str | None, approval: str,
@@ -153,7 +138,7 @@ def approve(  # noqa: PLR0913  # one parameter an option
         if details is None:
             fail(f"{shown.id} is not for you to decide", "`broker approvals` lists those that are.", REFUSED)
         if not yes:
-            _show(shown)
+            _show(lines(shown, datetime.now(UTC)), loud=_LOUD, err=True)
         if digest and digest != details.digest:
             fail("this is not what that digest is of; nothing was approved",
                  f"Look at it again: its digest is {details.digest}.", REFUSED)  # fmt: skip
@@ -178,7 +163,7 @@ def _question(bypass: timedelta | None) -> str:
 @options
 @click.argument("approval")
 @click.option("--reason", required=True, help="Why: for the audit log, and for the agent, which may tell its user.")
-@_person
+@person
 @_json
 def deny(  # noqa: PLR0913  # one parameter an option
     *, address: str, broker_id: str, socket: str | None, spiffe_id: str | None, approval: str, reason: str,
@@ -192,12 +177,12 @@ def deny(  # noqa: PLR0913  # one parameter an option
     _say(run(address, broker_id, socket, spiffe_id, work), as_json=as_json)
 
 
-def _show(approval: Approval) -> None:
-    found = list(lines(approval, datetime.now(UTC)))
+def _show(yielded: Iterable[Line], *, loud: frozenset[str], err: bool) -> None:
+    found = list(yielded)
     width = max(len(name) for name, _ in found)
     for name, text in found:
-        said = click.style(text, bold=True) if name in _LOUD else text
-        click.echo(f"{click.style(name.ljust(width), dim=True)}  {said}", err=True)
+        said = click.style(text, bold=True) if name in loud else text
+        click.echo(f"{click.style(name.ljust(width), dim=True)}  {said}", err=err)
 
 
 def _say(done: Approval, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import click
 
 from broker.cli.connection import options, run, show
 from broker.cli.duration import Duration
+from broker.cli.person import person
 from broker.client import Continued, Ending, Session, Task
 from broker.errors import Refusal
 from broker.intent import Json, parse_parameters
@@ -195,6 +196,7 @@ def narrow(  # noqa: PLR0913  # one parameter an option
 @options
 @click.option("--reason", required=True, help="Why, for the audit log.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
+@person
 @click.argument("name", metavar="TASK")
 def resume(  # noqa: PLR0913  # one parameter an option
     *,
@@ -204,12 +206,13 @@ def resume(  # noqa: PLR0913  # one parameter an option
     spiffe_id: str | None,
     reason: str,
     name: str,
+    identity_token: str | None,
     as_json: bool,
 ) -> None:
-    """Let a task go on that drifted and was suspended, as an operator. What ended with that stays ended."""
+    """Let a task go on that drifted: as who was told of it, or an operator. What ended with that stays ended."""
 
     async def work(session: Session) -> Ending:
-        return await session.resume_task(name, reason=reason)
+        return await session.resume_task(name, reason=reason, identity_token=identity_token or "")
 
     resumed = run(address, broker_id, socket, spiffe_id, work)
     show({"resumed": name, "position": resumed.position}, as_json=as_json)

@@ -24,6 +24,7 @@ from broker.client.ask import Ask
 from broker.client.bookmark import BookmarkInvalid
 from broker.client.credential import Continued, Credential, Ending, Key, KeySet, Override, Rotation, Task
 from broker.client.cursors import CursorFile, Cursors, CursorUnusable
+from broker.client.drifted import DriftedTask
 from broker.client.errors import (
     BrokerError,
     Conflict,
@@ -62,6 +63,7 @@ __all__ = [
     "CursorUnusable",
     "Cursors",
     "Denied",
+    "DriftedTask",
     "Ending",
     "Exhausted",
     "Fork",

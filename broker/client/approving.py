@@ -7,6 +7,7 @@ from datetime import timedelta
 from broker.client.approval import Approval
 from broker.client.approval_decode import STATES, approval_of
 from broker.client.decode import duration_of
+from broker.client.drifted import DriftedTask, drifted_task_of
 from broker.client.verbs import Verbs, authorization
 from broker.v1 import approval_pb2, approval_pb2_grpc
 
@@ -36,6 +37,25 @@ class Approving(Verbs):
                 lambda channel: approval_pb2_grpc.ApprovalServiceStub(channel).ListApprovals, request, identity_token
             )
             found += map(approval_of, answer.approvals)
+            page = answer.next_page_token
+            if not page:
+                return found
+
+    async def drifted_tasks(self, *, identity_token: str = "") -> list[DriftedTask]:
+        """Return the drifted tasks that wait for whoever asks to look at them, the oldest first, all pages.
+
+        Args:
+            identity_token: of the person who decides.
+
+        """
+        found: list[DriftedTask] = []
+        page = ""
+        while True:
+            request = approval_pb2.ListDriftedTasksRequest(page_token=page)
+            answer = await self._ask(
+                lambda channel: approval_pb2_grpc.ApprovalServiceStub(channel).ListDriftedTasks, request, identity_token
+            )
+            found += map(drifted_task_of, answer.drifted_tasks)
             page = answer.next_page_token
             if not page:
                 return found
@@ -79,8 +99,8 @@ class Approving(Verbs):
         )
         return approval_of(answer.approval)
 
-    async def follow_approvals(self, *, identity_token: str = "") -> AsyncIterator[Approval]:
-        """Yield the approvals that are pending, then each as it changes, without details; over every interruption."""
+    async def follow_approvals(self, *, identity_token: str = "") -> AsyncIterator[Approval | DriftedTask]:
+        """Yield what waits for people, then each as it changes, approvals without details; over every interruption."""
         listed = False
         async with aclosing(self._watch_approvals(metadata=authorization(identity_token))) as messages:
             async for message in messages:
@@ -88,5 +108,9 @@ class Approving(Verbs):
                     listed = True
                     for each in await self.approvals(identity_token=identity_token):
                         yield each
+                    for waiting in await self.drifted_tasks(identity_token=identity_token):
+                        yield waiting
                 for changed in message.approvals:
                     yield approval_of(changed)
+                for drifted in message.drifted_tasks:
+                    yield drifted_task_of(drifted)

@@ -61,7 +61,7 @@ class Task:
         boundary: what it may ever touch; a member that is None does not restrict.
         heartbeat: how often it must be heard of; None: never.
         agent: SPIFFE ID of the agent whose task it is.
-        suspended_at: since when nothing is given in it, until an operator lets it go on; None: it is not suspended.
+        suspended_at: since when nothing is given in it, until a person lets it go on; None: it is not suspended.
 
     """
 

@@ -20,6 +20,7 @@ from broker.client import session as asynchronous
 from broker.client.approval import Approval
 from broker.client.calls import Declare
 from broker.client.credential import Credential, Task
+from broker.client.drifted import DriftedTask
 from broker.client.session import DEADLINE
 from broker.v1 import audit_pb2, revoke_pb2
 
@@ -106,6 +107,7 @@ class Session:
     lift_override = _waiting(asynchronous.Session.lift_override)
     overrides = _waiting(asynchronous.Session.overrides)
     approvals = _waiting(asynchronous.Session.approvals)
+    drifted_tasks = _waiting(asynchronous.Session.drifted_tasks)
     approval = _waiting(asynchronous.Session.approval)
     approve = _waiting(asynchronous.Session.approve)
     deny = _waiting(asynchronous.Session.deny)
@@ -125,8 +127,8 @@ class Session:
         """Follow the revocations that concern this caller. See broker.client.Session.subscribe_revocations."""
         return self.loop.each(self.session.subscribe_revocations(cursor=cursor))
 
-    def follow_approvals(self, *, identity_token: str = "") -> Iterator[Approval]:
-        """Follow the approvals that concern whoever asks. See broker.client.Session.follow_approvals."""
+    def follow_approvals(self, *, identity_token: str = "") -> Iterator[Approval | DriftedTask]:
+        """Follow what waits for whoever asks, as broker.client.Session.follow_approvals does."""
         return self.loop.each(self.session.follow_approvals(identity_token=identity_token))
 
     @contextmanager

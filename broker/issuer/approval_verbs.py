@@ -1,8 +1,9 @@
-"""The verbs of approvals."""
+"""The verbs of approvals, and of drifted tasks."""
 
 from typing import Any, Final
 
 from broker.issuer import convert_approvals as approvals
+from broker.issuer import convert_drifted as drifted
 from broker.issuer.verb import PAGE_WEIGHT, Verb
 
 LIST: Final = Verb(
@@ -61,4 +62,14 @@ PAGE: Final = Verb(
     ask=lambda issuer, call: issuer.approval_page(call),
     weight=PAGE_WEIGHT,
 )
-ALL: Final[tuple[Verb[Any, Any], ...]] = (LIST, GET, APPROVE, DENY, WITHDRAW, PAGE)
+LIST_DRIFTED: Final = Verb(
+    call="list_drifted",
+    answer="drifted_tasks",
+    encode_call=drifted.encode_list_drifted,
+    decode_call=drifted.decode_list_drifted,
+    encode_answer=drifted.encode_drifted_list,
+    decode_answer=drifted.decode_drifted_list,
+    ask=lambda issuer, call: issuer.list_drifted(call),
+    weight=4 * PAGE_WEIGHT,
+)
+ALL: Final[tuple[Verb[Any, Any], ...]] = (LIST, GET, APPROVE, DENY, WITHDRAW, PAGE, LIST_DRIFTED)

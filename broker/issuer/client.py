@@ -21,6 +21,7 @@ from broker.issuer.port import (
     BeginTaskCall,
     Change,
     Continued,
+    DriftedList,
     Ended,
     EndTaskCall,
     ExchangeAnswer,
@@ -33,6 +34,7 @@ from broker.issuer.port import (
     LiftCall,
     LiftOverrideCall,
     ListApprovalsCall,
+    ListDriftedCall,
     NarrowTaskCall,
     Overridden,
     OverrideList,
@@ -200,6 +202,10 @@ class RemoteIssuer:
     async def approval_page(self, call: ApprovalPageCall) -> ApprovalPage:
         """Return the next page of the caller's approvals as they change."""
         return await self._ask(approval_verbs.PAGE, call)
+
+    async def list_drifted(self, call: ListDriftedCall) -> DriftedList:
+        """Return a page of the drifted tasks that wait for the caller."""
+        return await self._ask(approval_verbs.LIST_DRIFTED, call)
 
     async def key_set(self, call: ReadCall) -> KeySet:
         """Return the public keys."""

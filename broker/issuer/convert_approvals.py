@@ -19,6 +19,7 @@ from broker.issuer.convert import (
     to_microseconds,
 )
 from broker.issuer.convert_answers import decode_page, encode_page
+from broker.issuer.convert_drifted import decode_drifted, encode_drifted
 from broker.issuer.convert_exchange import decode_intent, decode_scope, encode_intent, encode_scope
 from broker.issuer.convert_tasks import decode_task, encode_task
 from broker.issuer.port import (
@@ -274,11 +275,17 @@ def decode_answered(message: v1.ApprovalAnswered) -> ApprovalAnswered:
 
 def encode_approval_page(page: ApprovalPage) -> v1.ApprovalPage:
     """Return the message of a page of approvals."""
-    return v1.ApprovalPage(page=encode_page(page.page), approvals=[encode_shown(each) for each in page.approvals])
+    return v1.ApprovalPage(
+        page=encode_page(page.page),
+        approvals=[encode_shown(each) for each in page.approvals],
+        drifted=[encode_drifted(each) for each in page.drifted],
+    )
 
 
 def decode_approval_page(message: v1.ApprovalPage) -> ApprovalPage:
     """Return a page of approvals."""
     return ApprovalPage(
-        page=decode_page(message.page), approvals=tuple(decode_shown(each) for each in message.approvals)
+        page=decode_page(message.page),
+        approvals=tuple(decode_shown(each) for each in message.approvals),
+        drifted=tuple(decode_drifted(each) for each in message.drifted),
     )

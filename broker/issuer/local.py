@@ -21,6 +21,7 @@ from broker.issuer.port import (
     Change,
     Context,
     Continued,
+    DriftedList,
     Ended,
     EndTaskCall,
     ExchangeAnswer,
@@ -33,6 +34,7 @@ from broker.issuer.port import (
     LiftCall,
     LiftOverrideCall,
     ListApprovalsCall,
+    ListDriftedCall,
     NarrowTaskCall,
     Overridden,
     OverrideList,
@@ -56,7 +58,7 @@ from broker.operations.approval_reads import GetApproval, ListApprovals, ReadApp
 from broker.operations.approvals import Approve, Deny, WithdrawApproval
 from broker.operations.attempt import Attempt
 from broker.operations.checkpoint import ReadCheckpoint
-from broker.operations.drift import ResumeTaskOf
+from broker.operations.drifted import ListDrifted, ResumeTaskOf
 from broker.operations.exchange import Exchange
 from broker.operations.outcome import ReportOutcomes
 from broker.operations.override import Impose, LiftOverrides, ListOverrides
@@ -95,6 +97,7 @@ class Verbs:
     deny: Deny
     withdraw_approval: WithdrawApproval
     read_approvals: ReadApprovals
+    list_drifted: ListDrifted
     key_set: ReadKeySet
     list_keys: ListKeys
     rotate_keys: RotateKeys
@@ -144,7 +147,7 @@ class LocalIssuer:
 
     async def resume_task(self, call: ResumeTaskCall) -> Ended:
         """Let a suspended task go on."""
-        return await self.worker.run(lambda: self.verbs.resume_task(call))
+        return await self._by_person(call.context, lambda: self.verbs.resume_task(call))
 
     async def report(self, call: ReportCall) -> Reported:
         """Take what a service reports of its credentials."""
@@ -200,6 +203,10 @@ class LocalIssuer:
     async def approval_page(self, call: ApprovalPageCall) -> ApprovalPage:
         """Return the next page of the caller's approvals as they change."""
         return await self._by_person(call.context, lambda: self.verbs.read_approvals(call))
+
+    async def list_drifted(self, call: ListDriftedCall) -> DriftedList:
+        """Return a page of the drifted tasks that wait for the caller."""
+        return await self._by_person(call.context, lambda: self.verbs.list_drifted(call))
 
     async def _by_person(self, context: Context, work: Callable[[], Answer]) -> Answer:
         """Run what a person may be behind, once the keys of the token that says so are fetched, or cannot be."""

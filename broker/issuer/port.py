@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from broker.approval import ApprovalState, Yes
+from broker.drifted import Drifted, DriftState
 from broker.errors import Refusal
 from broker.operations.approval_calls import (
     ApprovalAnswered,
@@ -48,6 +49,7 @@ from broker.operations.calls import (
     Snapshot,
     Start,
 )
+from broker.operations.drift_calls import DriftedList, ListDriftedCall, ShownDrifted
 from broker.operations.key_calls import KeyList, KeysChanged, ListedKey, RotateKeysCall
 from broker.operations.outcome_calls import ReportAnswer, ReportCall, Reported
 from broker.operations.override_calls import ImposeCall, LiftOverrideCall, Overridden, OverrideList
@@ -76,6 +78,9 @@ __all__ = [
     "Context",
     "Continued",
     "Details",
+    "DriftState",
+    "Drifted",
+    "DriftedList",
     "EndTaskCall",
     "Ended",
     "ExchangeAnswer",
@@ -90,6 +95,7 @@ __all__ = [
     "LiftCall",
     "LiftOverrideCall",
     "ListApprovalsCall",
+    "ListDriftedCall",
     "ListedKey",
     "NarrowTaskCall",
     "Overridden",
@@ -114,6 +120,7 @@ __all__ = [
     "Revoked",
     "RotateKeysCall",
     "ShownApproval",
+    "ShownDrifted",
     "SignedCheckpoint",
     "Snapshot",
     "Start",
@@ -134,7 +141,7 @@ class Change:
         size: of the log.
         epoch: rises when who may read may have changed.
         endings: rises when credentials may have ended, or a rule came into force or went out of it.
-        approvals: rises when approvals may have changed.
+        approvals: rises when approvals, or drifted tasks, may have changed.
 
     """
 
@@ -213,6 +220,9 @@ class Issuer(Protocol):
 
     async def approval_page(self, call: ApprovalPageCall) -> ApprovalPage:
         """Return the next page of the caller's approvals as they change."""
+
+    async def list_drifted(self, call: ListDriftedCall) -> DriftedList:
+        """Return a page of the drifted tasks that wait for the caller."""
 
     async def key_set(self, call: ReadCall) -> KeySet:
         """Return the public keys."""

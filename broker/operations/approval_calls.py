@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from broker.approval import ApprovalState, Yes
 from broker.intent import Intent
 from broker.operations.calls import Context, Page
+from broker.operations.drift_calls import ShownDrifted
 from broker.policy.step_up import StepUp
 from broker.scope import Scope
 from broker.task import Task
@@ -144,7 +145,8 @@ class ApprovalAnswered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalPage:
-    """A page of approvals that have changed, without details."""
+    """A page of approvals that have changed, without details, and of drifted tasks that have."""
 
     page: Page
     approvals: tuple[ShownApproval, ...] = ()
+    drifted: tuple[ShownDrifted, ...] = ()

@@ -20,6 +20,8 @@ from broker.operations.approval_calls import (
 )
 from broker.operations.approval_views import Reader, Views
 from broker.operations.attempt import Visit
+from broker.operations.drift_calls import ShownDrifted
+from broker.operations.drifted import DRIFTED_A_PAGE, DriftViews
 from broker.operations.subscribe import page_of, resume
 
 APPROVALS_A_PAGE: Final = 50
@@ -58,7 +60,7 @@ class ListApprovals:
         reader, store = self.views.reader(visit, call.context), self.views.attempt.recorder.store
         states = call.states or (ApprovalState.PENDING,)
         view = digest(canonical_json({"states": sorted(each.value for each in states)}))
-        place = Place(log=store.log_id, stream="approvals", reader=_name(reader), view=view)
+        place = Place(log=store.log_id, stream="approvals", reader=reader.name, view=view)
         number = _after(place, call.page_token, store.cursor_key) if call.page_token else 0
         found = store.approvals_after(number, replace(reader.view, states=_written(states)), SCANNED_A_PAGE)
         size = min(call.page_size, APPROVALS_A_PAGE) if call.page_size > 0 else APPROVALS_A_PAGE
@@ -85,21 +87,16 @@ def _written(states: Sequence[ApprovalState]) -> tuple[ApprovalState, ...]:
     return (*states, *late)
 
 
-def _name(reader: Reader) -> str:
-    """Return whose page it is: of the connection, and of the person behind it."""
-    who = str(reader.visit.principal.spiffe_id)
-    return f"{who} {reader.approver.person.name}" if reader.approver else who
-
-
 def _after(place: Place, token: str, key: bytes) -> int:
     return unseal(token, place, key, _NEVER, lambda _: "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadApprovals:
-    """The caller's approvals as they change."""
+    """The caller's approvals, and the drifted tasks that the caller is told of, as they change."""
 
     views: Views
+    drift: DriftViews
 
     def __call__(self, call: ApprovalPageCall) -> ApprovalPage:
         """Return the next page."""
@@ -108,13 +105,15 @@ class ReadApprovals:
     def _read(self, visit: Visit, call: ApprovalPageCall) -> ApprovalPage:
         attempt, store = self.views.attempt, self.views.attempt.recorder.store
         reader = self.views.reader(visit, call.context)
-        place = Place(log=store.log_id, stream="approvals", reader=_name(reader), view=digest(b"changes"))
+        place = Place(log=store.log_id, stream="approvals", reader=reader.name, view=digest(b"changes"))
         size = store.size()
         start = resume(store, place, call.cursor, size) if call.cursor else size
         found = store.approvals_changed(start, size, reader.view, CHANGES_A_PAGE)
         stop = size if len(found) < CHANGES_A_PAGE else found[-1][0] + 1
         if stop != size:  # many may have changed in one place, as when all of a tenant's were taken back
             found = store.approvals_changed(start, stop, reader.view, _NEVER)
+        drifted, stop = self._drifted(reader, start, stop)
+        found = [(at, approval) for at, approval in found if at < stop]
         asked = [self.views.asked(approval) for _, approval in found]
         return ApprovalPage(
             page=page_of(attempt, visit, place, start, stop, size),
@@ -123,4 +122,16 @@ class ReadApprovals:
                 for each in asked
                 if self.views.sees(reader, each) and self.views.is_for(reader, each)
             ),
+            drifted=drifted,
         )
+
+    def _drifted(self, reader: Reader, start: int, stop: int) -> tuple[tuple[ShownDrifted, ...], int]:
+        """Return the drifted tasks that changed in the range, and where a page that holds no more of them stops."""
+        if reader.approver is None or reader.is_customer:
+            return (), stop
+        store = self.views.attempt.recorder.store
+        found = store.drifted_changed(start, stop, reader.view.tenants, DRIFTED_A_PAGE)
+        if len(found) == DRIFTED_A_PAGE:  # no event changes two of them
+            stop = found[-1][0] + 1
+        shown = (self.drift.shown(reader, each) for _, each in found)
+        return tuple(each for each in shown if each is not None), stop

@@ -43,6 +43,12 @@ class Reader:
         """Return the action that the connection has to be permitted to bring this person's word."""
         return CONFIRM if self.is_customer else DECIDE
 
+    @property
+    def name(self) -> str:
+        """Whose page it is: of the connection, and of the person behind it."""
+        who = str(self.visit.principal.spiffe_id)
+        return f"{who} {self.approver.person.name}" if self.approver else who
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Views:
@@ -112,26 +118,26 @@ class Views:
         if view.agent:
             return approval.agent == view.agent
         if reader.is_customer:
-            return self.is_for(reader, asked) and self.may(reader, CONFIRM, asked)
+            return self.is_for(reader, asked) and self.may(reader, CONFIRM, target_of(asked))
         if view.begun_by:
             return asked.task is not None and asked.task.begun_by == view.begun_by
-        return self.may(reader, READ, asked)
+        return self.may(reader, READ, target_of(asked))
 
     def is_for(self, reader: Reader, asked: Asked) -> bool:
         """Whether an approval that a reader may see is theirs to follow, or to decide: those are listed."""
         return reader.approver is None or self.why_not(reader, asked) is not Reason.APPROVER_REFUSED
 
-    def may(self, reader: Reader, action: str, asked: Asked) -> bool:
-        """Whether policy lets the connection do this about an approval, and the person speaks for its tenant."""
+    def may(self, reader: Reader, action: str, target: Target) -> bool:
+        """Whether policy lets the connection do this about a task, and the person speaks for its tenant."""
         if reader.approver is None:
             return False
-        if not reader.is_customer and not reader.approver.person.speaks_for(asked.approval.tenant):
+        if not reader.is_customer and not reader.approver.person.speaks_for(target.tenant):
             return False
         question = ManageQuestion(
             principal=reader.approver.spiffe_id,
             login=reader.visit.principal.login,
             action=action,
-            target=target_of(asked),
+            target=target,
         )
         return isinstance(decide_manage(self.attempt.policy(), question), Allowed)
 

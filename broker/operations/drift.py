@@ -2,7 +2,7 @@
 
 A refusal is counted in the store before it is told to anybody, each one: neither a restart, nor the rate at which
 refusals are written, nor asking over several streams at once hides one. When as many as the type names have come within
-its time, there is one event, and the counting begins anew.
+its time, there is one event, and the counting begins anew. Whom the type names is told in that same transaction.
 """
 
 from collections.abc import Sequence
@@ -10,41 +10,38 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from broker.audit.event import Caller, Entry, TaskDrifted, TaskResumed
+from broker.audit.event import Caller, Entry, TaskDrifted
 from broker.credential.revocation import Rule, RuleKind
-from broker.errors import Reason, Refusal
-from broker.operations.attempt import ActivePolicy, Attempt, Visit
-from broker.operations.calls import Ended
-from broker.operations.record import Recorder, commit, position_of, ranges_by_audience
-from broker.operations.task import target_of
-from broker.operations.task_calls import ResumeTaskCall
-from broker.policy.decision import Target, TargetKind
+from broker.drifted import Drifted
+from broker.errors import Reason
+from broker.operations.attempt import ActivePolicy
+from broker.operations.record import Recorder, commit, ranges_by_audience
+from broker.policy.approver_groups import escalations
 from broker.policy.drift import Drift
+from broker.store.drift_items import AddDrifted
 from broker.store.interface import (
     CountDrift,
     Effects,
     ForgetDrift,
     Item,
-    ResumeTask,
     SuspendTask,
     TaskOpen,
-    TaskSuspended,
     Write,
 )
 from broker.task import Task
 
-RESUME: Final = "broker.task.resume"
 # What says that a task is asked for more than it is about.
 OUTSIDE: Final = frozenset({Reason.TASK_BOUNDARY_EXCEEDED, Reason.DUTY_SEPARATED, Reason.SEQUENCE_REFUSED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strayed:
-    """A refusal of what lies outside a task."""
+    """A refusal of what lies outside a task, and of which action."""
 
     task: Task
     caller: Caller
     reason: Reason
+    action: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,21 +72,43 @@ class WatchDrift:
         if drift is None:
             return []
         items: list[Item] = []
-        counted = [each.reason for each in self.recorder.store.drift(task.id) if each.at > now - drift.within]
+        lately = self.recorder.store.drift(task.id)
+        counted = [(each.reason, each.action) for each in lately if each.at > now - drift.within]
         for each in strayed:
             reason = each.reason.name
-            counted.append(reason)
+            counted.append((reason, each.action))
             if len(counted) < drift.refusals:
-                counting = CountDrift(task=task.id, at=now, reason=reason, keep=drift.refusals)
+                counting = CountDrift(task=task.id, at=now, reason=reason, action=each.action, keep=drift.refusals)
                 items.append(Item(guards=(TaskOpen(task=task.id),), writes=(counting,)))
             else:
-                items.append(self._drifted(each, drift, tuple(sorted(set(counted))), now))
+                reasons, actions = ({one for one in each if one} for each in zip(*counted, strict=True))
+                told = self._told(task, drift, now, reasons=sorted(reasons), actions=sorted(actions))
+                items.append(self._drifted(each, drift, told))
                 counted = []
         return items
 
-    def _drifted(self, last: Strayed, drift: Drift, reasons: tuple[str, ...], now: datetime) -> Item:
-        task = last.task
+    def _told(self, task: Task, drift: Drift, now: datetime, *, reasons: list[str], actions: list[str]) -> Drifted:
+        groups = self.policy().register.approver_groups
+        following = next(escalations(groups, drift.escalate_to, now), None)
+        return Drifted(
+            task=task.id,
+            agent=task.agent,
+            tenant=task.tenant,
+            group=drift.escalate_to,
+            since=now,
+            at=now,
+            refusals=drift.refusals,
+            within=drift.within,
+            reasons=tuple(reasons),
+            actions=tuple(actions),
+            escalate_at=following[0] if following else None,
+        )
+
+    def _drifted(self, last: Strayed, drift: Drift, told: Drifted) -> Item:
+        task, now = last.task, told.at
         writes: list[Write] = [ForgetDrift(task=task.id)]
+        if told.group:
+            writes.append(AddDrifted(drifted=told))
         approvals: tuple[str, ...] = ()
         if drift.suspends:
             writes.append(SuspendTask(task=task.id, at=now))
@@ -103,49 +122,16 @@ class WatchDrift:
                 task=task.id,
                 agent=task.agent,
                 task_type=task.type,
-                reasons=reasons,
+                reasons=told.reasons,
                 refusals=drift.refusals,
                 within=drift.within // timedelta(seconds=1),
                 suspended=drift.suspends,
                 revoked=len(revoked),
                 status_indexes=ranges_by_audience(revoked),
                 approvals=approvals,
+                actions=told.actions,
+                group=told.group,
             )
             return self.recorder.entry(event)
 
         return Item(guards=(TaskOpen(task=task.id),), writes=tuple(writes), accepted=entry)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResumeTaskOf:
-    """Lets a suspended task go on, for an operator; what ended with the suspension stays ended."""
-
-    attempt: Attempt
-
-    def __call__(self, call: ResumeTaskCall) -> Ended:
-        """Return where it is recorded, durable by then."""
-        return self.attempt(call.context, "resume_task", lambda visit: self._resume(visit, call))
-
-    def _resume(self, visit: Visit, call: ResumeTaskCall) -> Ended:
-        task = self.attempt.recorder.store.task(call.task)
-        # What is unknown belongs to no tenant, so only who may resume anything learns that it is unknown.
-        target = target_of(task) if task else Target(kind=TargetKind.TASK, id=call.task)
-        decided = self.attempt.allowed(visit, RESUME, target)
-        if task is None:
-            raise Refusal(Reason.TASK_UNKNOWN)
-        event = TaskResumed(
-            at=visit.now,
-            caller=visit.caller,
-            decided=decided,
-            tenant=task.tenant,
-            task=task.id,
-            agent=task.agent,
-            text=call.text,
-        )
-        entry = self.attempt.recorder.entry(event)
-        item = Item(
-            guards=(TaskSuspended(task=task.id, now=visit.now),),
-            writes=(ResumeTask(task=task.id), ForgetDrift(task=task.id)),
-            accepted=lambda _: entry,
-        )
-        return Ended(position=position_of(self.attempt.commit(item)), revoked=0)

@@ -243,7 +243,7 @@ def _strayed(group: Sequence[Work], committed: Sequence[Answer]) -> Sequence[Str
     for work, answer in zip(group, committed, strict=True):
         refused = work.refusal.reason if work.refusal else None if isinstance(answer, Committed) else answer.reason
         if work.task is not None and refused in OUTSIDE:
-            found.append(Strayed(task=work.task, caller=work.caller, reason=refused))
+            found.append(Strayed(task=work.task, caller=work.caller, reason=refused, action=work.intent.action))
     return found
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from broker.approval import Approval, Yes
 from broker.errors import Reason
+from broker.policy.approver_groups import escalations
 from broker.policy.entities import Register
 from broker.policy.persons import Person, person_named
 from broker.policy.step_up import StepUp, StepUpKind
@@ -92,11 +93,7 @@ class Asked:
         return min(steps, default=None)
 
     def _path(self, required: StepUp) -> Iterator[tuple[datetime, str]]:
-        at, group = self.approval.requested_at, self.register.approver_groups.get(required.group)
-        while group is not None:
-            at += group.escalate_after
-            yield at, group.escalate_to
-            group = self.register.approver_groups.get(group.escalate_to)
+        return escalations(self.register.approver_groups, required.group, self.approval.requested_at)
 
     def _is_customers_own(self, yes: Yes) -> bool:
         """Whether it is said over the front end that began the task, where the customers of its type sign in."""
@@ -119,8 +116,7 @@ class Asked:
 
     def _is_for(self, person: Person) -> bool:
         """Whether the agent asks for this person, as the front end or it itself says, by whichever of its names."""
-        names = {*person.names, *person.spiffe_ids, *(each.subject for each in person.identities)}
-        return not names.isdisjoint({self._requester, self.approval.intent.on_behalf_of} - {""})
+        return not person.known_as.isdisjoint({self._requester, self.approval.intent.on_behalf_of} - {""})
 
     @property
     def _owners(self) -> tuple[str, ...]:

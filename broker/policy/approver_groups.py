@@ -1,8 +1,8 @@
 """Approver groups: who is asked when a group leaves a request unanswered; and that every group has enough members."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from broker.policy.durations import MAXIMUM, duration_from
@@ -48,6 +48,15 @@ def read_approver_group(table: Table) -> ApproverGroup:
     )
     table.done()
     return group
+
+
+def escalations(groups: Mapping[str, ApproverGroup], group: str, since: datetime) -> Iterator[tuple[datetime, str]]:
+    """Yield when which further group may answer what a group was asked since then, in order."""
+    at, following = since, groups.get(group)
+    while following is not None:
+        at += following.escalate_after
+        yield at, following.escalate_to
+        following = groups.get(following.escalate_to)
 
 
 def check_approvers(register: "Register", rules: Iterable["Rule"], found: Findings) -> None:

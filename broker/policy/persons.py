@@ -59,6 +59,11 @@ class Person:
         return (self.name, *(each.name for each in self.identities if each.name != self.name))
 
     @property
+    def known_as(self) -> frozenset[str]:
+        """Everything that a front end or an agent may call it."""
+        return frozenset({*self.names, *self.spiffe_ids, *(each.subject for each in self.identities)})
+
+    @property
     def means(self) -> tuple[str, ...]:
         """What it can be recognised by, each as text."""
         return (*self.spiffe_ids, *(f"subject {each.subject!r} of {each.issuer}" for each in self.identities))

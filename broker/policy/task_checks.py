@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from broker.policy.decision import ActionClass
+from broker.policy.drift import drift_problems
 from broker.policy.entities import ENTITIES_FILE, Agent, Register
 from broker.policy.problem import Findings
 from broker.policy.schema import Action
@@ -12,7 +13,13 @@ from broker.policy.task_types import AGENT, TaskType
 def check_task_types(register: Register, actions: Mapping[str, Action], found: Findings) -> None:
     """Everything that a type names exists and belongs together; its agents' owner stands behind it."""
     for kind in register.task_types.values():
-        for sentence in (*_people(kind, register), *_customers(kind, register), *_touched(kind, register, actions)):
+        sentences = (
+            *_people(kind, register),
+            *_customers(kind, register),
+            *_touched(kind, register, actions),
+            *drift_problems(kind, register),
+        )
+        for sentence in sentences:
             found.add(ENTITIES_FILE, f"task_type {kind.name}: {sentence}", line=kind.line)
 
 

@@ -1,4 +1,4 @@
-"""ApprovalService: see what waits for people, answer it, take it back, and follow it."""
+"""ApprovalService: see what waits for people, held requests and drifted tasks, answer it, take it back, follow it."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -7,9 +7,16 @@ from typing import Any
 import grpc
 
 from broker.errors import Refusal
-from broker.issuer.port import ApprovalCall, ApprovalPage, ApprovalPageCall, ApproveCall, ListApprovalsCall
+from broker.issuer.port import (
+    ApprovalCall,
+    ApprovalPage,
+    ApprovalPageCall,
+    ApproveCall,
+    ListApprovalsCall,
+    ListDriftedCall,
+)
 from broker.server import convert
-from broker.server.convert_approvals import approval, approval_page, state_of
+from broker.server.convert_approvals import approval, approval_page, drifted_task, state_of
 from broker.server.follow import Follow, Reader
 from broker.server.hub import News
 from broker.server.reception import Call, Method, Reception, service
@@ -41,6 +48,9 @@ class ApprovalServicer:
                 "Deny": unary(_method("Deny", "deny"), v1.DenyRequest, self._deny),
                 "WithdrawApproval": unary(
                     _method("WithdrawApproval", "withdraw_approval"), v1.WithdrawApprovalRequest, self._withdraw
+                ),
+                "ListDriftedTasks": unary(
+                    _method("ListDriftedTasks", "list_drifted_tasks"), v1.ListDriftedTasksRequest, self._list_drifted
                 ),
                 "WatchApprovals": stream(
                     _method("WatchApprovals", "watch_approvals"), v1.WatchApprovalsRequest, self._watch
@@ -86,12 +96,21 @@ class ApprovalServicer:
         done = await self.reception.ask(call, self.reception.issuer.withdraw_approval(asked))
         return approval_pb2.WithdrawApprovalResponse(approval=approval(done.shown), position=done.position or 0)
 
+    async def _list_drifted(
+        self, call: Call, request: approval_pb2.ListDriftedTasksRequest
+    ) -> approval_pb2.ListDriftedTasksResponse:
+        asked = ListDriftedCall(context=call.context, page_size=request.page_size, page_token=request.page_token)
+        found = await self.reception.ask(call, self.reception.issuer.list_drifted(asked))
+        return approval_pb2.ListDriftedTasksResponse(
+            drifted_tasks=[drifted_task(each) for each in found.drifted], next_page_token=found.next_page_token
+        )
+
     async def _watch(self, call: Call, request: approval_pb2.WatchApprovalsRequest) -> None:
         reader = Reader(
             cursor=request.cursor,
             page=self._pages(call),
             encode=lambda found, _: approval_page(found),
-            has_news=lambda found: bool(found.approvals),
+            has_news=lambda found: bool(found.approvals or found.drifted),
             forever=True,
             wakes_for=News.APPROVALS,
         )

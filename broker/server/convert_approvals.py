@@ -9,7 +9,17 @@ from google.protobuf.duration_pb2 import Duration
 
 from broker.credential.claims import authorization_details
 from broker.intent import Intent, Level, canonical_json
-from broker.issuer.port import ApprovalPage, ApprovalState, Details, Progress, ShownApproval, Task, Yes
+from broker.issuer.port import (
+    ApprovalPage,
+    ApprovalState,
+    Details,
+    DriftState,
+    Progress,
+    ShownApproval,
+    ShownDrifted,
+    Task,
+    Yes,
+)
 from broker.policy.step_up import StepUpKind
 from broker.server.convert import heartbeat, timestamp
 from broker.v1 import approval_pb2, types_pb2
@@ -30,6 +40,13 @@ _KINDS: Final[Mapping[StepUpKind, approval_pb2.StepUpKind.ValueType]] = MappingP
         StepUpKind.USER: approval_pb2.STEP_UP_KIND_USER,
         StepUpKind.AUTHENTICATION: approval_pb2.STEP_UP_KIND_AUTHENTICATION,
         StepUpKind.GROUP: approval_pb2.STEP_UP_KIND_GROUP,
+    }
+)
+_DRIFT_STATES: Final[Mapping[DriftState, approval_pb2.DriftState.ValueType]] = MappingProxyType(
+    {
+        DriftState.OPEN: approval_pb2.DRIFT_STATE_OPEN,
+        DriftState.RESUMED: approval_pb2.DRIFT_STATE_RESUMED,
+        DriftState.ENDED: approval_pb2.DRIFT_STATE_ENDED,
     }
 )
 _LEVELS: Final[Mapping[Level | None, types_pb2.Level.ValueType]] = MappingProxyType(
@@ -146,10 +163,35 @@ def _duration(length: timedelta | None) -> Duration | None:
     return message
 
 
+def drifted_task(shown: ShownDrifted) -> approval_pb2.DriftedTask:
+    """Return a drifted task as its reader sees it."""
+    drifted, task = shown.drifted, shown.task
+    return approval_pb2.DriftedTask(
+        task_id=task.id,
+        state=_DRIFT_STATES[drifted.state],
+        agent=task.agent,
+        tenant=task.tenant,
+        business_owner=shown.business_owner,
+        security_owner=shown.security_owner,
+        task=_task(task),
+        suspended=task.suspended_at is not None,
+        since=timestamp(drifted.since),
+        drifted_at=timestamp(drifted.at),
+        times=drifted.times,
+        refusals=drifted.refusals,
+        within=_duration(drifted.within),
+        reasons=drifted.reasons,
+        actions=drifted.actions,
+        group=drifted.group,
+        escalated_to=drifted.escalated,
+    )
+
+
 def approval_page(found: ApprovalPage) -> approval_pb2.WatchApprovalsResponse:
     """Return a page of approvals as a message of their stream."""
     return approval_pb2.WatchApprovalsResponse(
         approvals=[approval(each) for each in found.approvals],
+        drifted_tasks=[drifted_task(each) for each in found.drifted],
         cursor=found.page.cursor,
         heartbeat=heartbeat(found.page),
     )

@@ -29,7 +29,7 @@ class TaskServicer:
         cancel = Method(path=f"/{NAME}/CancelTask", operation="cancel_task")
         heartbeat = Method(path=f"/{NAME}/HeartbeatTask", operation="heartbeat_task")
         narrow = Method(path=f"/{NAME}/NarrowTask", operation="narrow_task")
-        resume = Method(path=f"/{NAME}/ResumeTask", operation="resume_task")
+        resume = Method(path=f"/{NAME}/ResumeTask", operation="resume_task", takes_identity=True)
         return service(
             NAME,
             {

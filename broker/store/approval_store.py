@@ -16,7 +16,7 @@ class ApprovalStore(Protocol):
 
     @property
     def approval_changes(self) -> int:
-        """Rises with each group that may have changed approvals. A hint."""
+        """Rises with each group that may have changed approvals, or drifted tasks. A hint."""
 
     def approval(self, approval_id: str) -> Approval | None:
         """Return an approval that is still remembered."""

@@ -15,6 +15,7 @@ from broker.credential.grant import Grant
 from broker.credential.revocation import Revocation, Rule
 from broker.override import Override, Stopper
 from broker.store.approval_store import ApprovalStore
+from broker.store.drift_store import DriftStore
 from broker.store.items import (
     ActivatePolicy,
     ActivePolicy,
@@ -169,7 +170,7 @@ class StoredCheckpoint:
     note: str
 
 
-class Store(ApprovalStore, Protocol):
+class Store(ApprovalStore, DriftStore, Protocol):
     """The log and everything that hangs on it. One caller at a time; every method may raise StoreUnavailable."""
 
     @property
@@ -227,9 +228,6 @@ class Store(ApprovalStore, Protocol):
 
     def report(self, service: str, report_id: str) -> StoredReport | None:
         """Return a report that was counted."""
-
-    def drift(self, task_id: str) -> Sequence[Outside]:
-        """Return what was refused lately because it lies outside a task, the newest last."""
 
     def grant_of_request(self, agent: str, request_id: str) -> Grant | None:
         """Return the grant that was given under a request id."""

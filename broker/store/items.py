@@ -11,6 +11,7 @@ from broker.credential.revocation import Revocation
 from broker.errors import Reason, Refusal
 from broker.override import Stopper
 from broker.store.approval_items import ApprovalGuard, ApprovalWrite
+from broker.store.drift_items import DriftOpen, DriftWrite
 from broker.store.key_items import AddKeyRequest, PutKey
 from broker.store.limit_items import Charge, GiveBack, NoteGranted, NotGranted, StepsOpen, WithinLimit
 from broker.store.outcome_items import (
@@ -113,6 +114,7 @@ Guard: TypeAlias = (
     | OutcomeFits
     | TaskSuspended
     | ApprovalGuard
+    | DriftOpen
 )
 
 # --- writes -------------------------------------------------------------------------------------------------------
@@ -142,7 +144,7 @@ class AddTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndTask:
-    """Mark a task ended, revoke its live credentials, and take back its approvals."""
+    """Mark a task ended, revoke its live credentials, take back its approvals; its drift waits for nobody any more."""
 
     task: str
     at: datetime
@@ -150,7 +152,10 @@ class EndTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddRevocation:
-    """Put a rule in force, revoke the live credentials that it covers, and take back such approvals."""
+    """Put a rule in force, revoke the live credentials that it covers, and take back such approvals.
+
+    Of a rule over a task, its drift waits for nobody any more.
+    """
 
     revocation: Revocation
 
@@ -199,6 +204,7 @@ Write: TypeAlias = (
     | SuspendTask
     | ResumeTask
     | ApprovalWrite
+    | DriftWrite
 )
 
 # --- items and answers --------------------------------------------------------------------------------------------

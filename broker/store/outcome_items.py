@@ -29,7 +29,10 @@ class OutcomeFits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSuspended:
-    """The task exists, is not over at `now`, and is suspended. Refused as TaskAlive, or with TASK_NOT_SUSPENDED."""
+    """The task exists, is not over at `now`, and is suspended, or its drift waits for a person.
+
+    Refused as TaskAlive, or with TASK_NOT_SUSPENDED.
+    """
 
     task: str
     now: datetime
@@ -46,11 +49,12 @@ class AddReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountDrift:
-    """Count a refusal of what lies outside a task; only the last `keep` are remembered."""
+    """Count a refusal of what lies outside a task, and of which action; only the last `keep` are remembered."""
 
     task: str
     at: datetime
     reason: str
+    action: str
     keep: int
 
 
@@ -71,7 +75,7 @@ class SuspendTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeTask:
-    """Let a suspended task go on."""
+    """Let a suspended task go on; its drift waits for nobody any more."""
 
     task: str
 
@@ -95,6 +99,7 @@ class Outside:
 
     at: datetime
     reason: str
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

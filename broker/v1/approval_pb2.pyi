@@ -90,6 +90,34 @@ STEP_UP_KIND_GROUP: StepUpKind.ValueType  # 3
 """Members of a group."""
 Global___StepUpKind: _TypeAlias = StepUpKind  # noqa: Y015
 
+class _DriftState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DriftStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DriftState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DRIFT_STATE_UNSPECIFIED: _DriftState.ValueType  # 0
+    """Nothing said."""
+    DRIFT_STATE_OPEN: _DriftState.ValueType  # 1
+    """It waits for a person."""
+    DRIFT_STATE_RESUMED: _DriftState.ValueType  # 2
+    """A person let it go on."""
+    DRIFT_STATE_ENDED: _DriftState.ValueType  # 3
+    """It ended, or was revoked."""
+
+class DriftState(_DriftState, metaclass=_DriftStateEnumTypeWrapper):
+    """Where a drifted task stands."""
+
+DRIFT_STATE_UNSPECIFIED: DriftState.ValueType  # 0
+"""Nothing said."""
+DRIFT_STATE_OPEN: DriftState.ValueType  # 1
+"""It waits for a person."""
+DRIFT_STATE_RESUMED: DriftState.ValueType  # 2
+"""A person let it go on."""
+DRIFT_STATE_ENDED: DriftState.ValueType  # 3
+"""It ended, or was revoked."""
+Global___DriftState: _TypeAlias = DriftState  # noqa: Y015
+
 @_typing.final
 class ApprovalRequirement(_message.Message):
     """One requirement; all of an approval's must be met."""
@@ -720,6 +748,160 @@ class WithdrawApprovalResponse(_message.Message):
 Global___WithdrawApprovalResponse: _TypeAlias = WithdrawApprovalResponse  # noqa: Y015
 
 @_typing.final
+class DriftedTask(_message.Message):
+    """A task that was refused too often what lies outside it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    BUSINESS_OWNER_FIELD_NUMBER: _builtins.int
+    SECURITY_OWNER_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    DRIFTED_AT_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    WITHIN_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    ESCALATED_TO_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """Its id: task_…."""
+    state: Global___DriftState.ValueType
+    """Where it stands."""
+    agent: _builtins.str
+    """SPIFFE ID of its agent."""
+    tenant: _builtins.str
+    """Its tenant."""
+    business_owner: _builtins.str
+    """Who answers for the agent in business."""
+    security_owner: _builtins.str
+    """Who answers for its security."""
+    suspended: _builtins.bool
+    """Nothing is given in it until it is resumed."""
+    times: _builtins.int
+    """How often since then."""
+    refusals: _builtins.int
+    """The last time, so many refusals,"""
+    group: _builtins.str
+    """The group that was told."""
+    @_builtins.property
+    def task(self) -> Global___ApprovalTask:
+        """What the task is."""
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When it drifted first, of the times that nobody has answered."""
+
+    @_builtins.property
+    def drifted_at(self) -> _timestamp_pb2.Timestamp:
+        """When it drifted last."""
+
+    @_builtins.property
+    def within(self) -> _duration_pb2.Duration:
+        """within this time."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For these reasons, sorted."""
+
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of these actions, sorted; an agent wrote them: escape them before they are shown."""
+
+    @_builtins.property
+    def escalated_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Groups that were told as well, because nobody answered."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        state: Global___DriftState.ValueType = ...,
+        agent: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        business_owner: _builtins.str = ...,
+        security_owner: _builtins.str = ...,
+        task: Global___ApprovalTask | None = ...,
+        suspended: _builtins.bool = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        drifted_at: _timestamp_pb2.Timestamp | None = ...,
+        times: _builtins.int = ...,
+        refusals: _builtins.int = ...,
+        within: _duration_pb2.Duration | None = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        actions: _abc.Iterable[_builtins.str] | None = ...,
+        group: _builtins.str = ...,
+        escalated_to: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drifted_at", b"drifted_at", "since", b"since", "task", b"task", "within", b"within"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "agent", b"agent", "business_owner", b"business_owner", "drifted_at", b"drifted_at", "escalated_to", b"escalated_to", "group", b"group", "reasons", b"reasons", "refusals", b"refusals", "security_owner", b"security_owner", "since", b"since", "state", b"state", "suspended", b"suspended", "task", b"task", "task_id", b"task_id", "tenant", b"tenant", "times", b"times", "within", b"within"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DriftedTask: _TypeAlias = DriftedTask  # noqa: Y015
+
+@_typing.final
+class ListDriftedTasksRequest(_message.Message):
+    """Asks for drifted tasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """How many at most; what is out of range, or nothing, is taken as what the broker gives."""
+    page_token: _builtins.str
+    """From the page before, or empty."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDriftedTasksRequest: _TypeAlias = ListDriftedTasksRequest  # noqa: Y015
+
+@_typing.final
+class ListDriftedTasksResponse(_message.Message):
+    """Drifted tasks, the oldest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRIFTED_TASKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty: this is the last. A page may be short, or empty, and not the last."""
+    @_builtins.property
+    def drifted_tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___DriftedTask]:
+        """Each."""
+
+    def __init__(
+        self,
+        *,
+        drifted_tasks: _abc.Iterable[Global___DriftedTask] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drifted_tasks", b"drifted_tasks", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDriftedTasksResponse: _TypeAlias = ListDriftedTasksResponse  # noqa: Y015
+
+@_typing.final
 class WatchApprovalsRequest(_message.Message):
     """Follows approvals."""
 
@@ -750,6 +932,7 @@ class WatchApprovalsResponse(_message.Message):
     APPROVALS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    DRIFTED_TASKS_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Resumes after this message."""
     @_builtins.property
@@ -760,16 +943,21 @@ class WatchApprovalsResponse(_message.Message):
     def heartbeat(self) -> _types_pb2.Heartbeat:
         """Freshness."""
 
+    @_builtins.property
+    def drifted_tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___DriftedTask]:
+        """Drifted tasks, each as it is now."""
+
     def __init__(
         self,
         *,
         approvals: _abc.Iterable[Global___Approval] | None = ...,
         cursor: _builtins.str = ...,
         heartbeat: _types_pb2.Heartbeat | None = ...,
+        drifted_tasks: _abc.Iterable[Global___DriftedTask] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "cursor", b"cursor", "heartbeat", b"heartbeat"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "cursor", b"cursor", "drifted_tasks", b"drifted_tasks", "heartbeat", b"heartbeat"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

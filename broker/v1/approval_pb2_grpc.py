@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ApprovalServiceStub(object):
-    """Shows held requests to those whom they concern, and takes their answers. Who answers is a person: by the operator's own
+    """Shows held requests and drifted tasks to those whom they concern, and takes their answers. Who answers is a person: by the operator's own
     SVID, or by an identity token in `authorization: Bearer`; never by a field.
     """
 
@@ -66,10 +66,15 @@ class ApprovalServiceStub(object):
                 request_serializer=broker_dot_v1_dot_approval__pb2.WatchApprovalsRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_approval__pb2.WatchApprovalsResponse.FromString,
                 _registered_method=True)
+        self.ListDriftedTasks = channel.unary_unary(
+                '/broker.v1.ApprovalService/ListDriftedTasks',
+                request_serializer=broker_dot_v1_dot_approval__pb2.ListDriftedTasksRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_approval__pb2.ListDriftedTasksResponse.FromString,
+                _registered_method=True)
 
 
 class ApprovalServiceServicer(object):
-    """Shows held requests to those whom they concern, and takes their answers. Who answers is a person: by the operator's own
+    """Shows held requests and drifted tasks to those whom they concern, and takes their answers. Who answers is a person: by the operator's own
     SVID, or by an identity token in `authorization: Bearer`; never by a field.
     """
 
@@ -109,8 +114,17 @@ class ApprovalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchApprovals(self, request, context):
-        """The same approvals as they change, without details. Without a cursor from now on: list them once the first message
-        has come. A message may be empty: it says that the stream lives.
+        """The same approvals as they change, without details, and the drifted tasks of ListDriftedTasks. Without a cursor from
+        now on: list them once the first message has come. A message may be empty: it says that the stream lives.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDriftedTasks(self, request, context):
+        """Tasks that were refused too often what lies outside them, and that wait for a person; the oldest first. Who is told:
+        the group that the task's type names, further ones along its escalation, and operators who may resume it. What
+        follows is TaskService.ResumeTask, RevocationService.Revoke, or OverrideService.ImposeOverride.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,6 +163,11 @@ def add_ApprovalServiceServicer_to_server(servicer, server):
                     request_deserializer=broker_dot_v1_dot_approval__pb2.WatchApprovalsRequest.FromString,
                     response_serializer=broker_dot_v1_dot_approval__pb2.WatchApprovalsResponse.SerializeToString,
             ),
+            'ListDriftedTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDriftedTasks,
+                    request_deserializer=broker_dot_v1_dot_approval__pb2.ListDriftedTasksRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_approval__pb2.ListDriftedTasksResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'broker.v1.ApprovalService', rpc_method_handlers)
@@ -158,7 +177,7 @@ def add_ApprovalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ApprovalService(object):
-    """Shows held requests to those whom they concern, and takes their answers. Who answers is a person: by the operator's own
+    """Shows held requests and drifted tasks to those whom they concern, and takes their answers. Who answers is a person: by the operator's own
     SVID, or by an identity token in `authorization: Bearer`; never by a field.
     """
 
@@ -314,6 +333,33 @@ class ApprovalService(object):
             '/broker.v1.ApprovalService/WatchApprovals',
             broker_dot_v1_dot_approval__pb2.WatchApprovalsRequest.SerializeToString,
             broker_dot_v1_dot_approval__pb2.WatchApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDriftedTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.ApprovalService/ListDriftedTasks',
+            broker_dot_v1_dot_approval__pb2.ListDriftedTasksRequest.SerializeToString,
+            broker_dot_v1_dot_approval__pb2.ListDriftedTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

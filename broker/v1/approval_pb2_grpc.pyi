@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ApprovalServiceStub:
-    """Shows held requests to those whom they concern, and takes their answers. Who answers is a person: by the operator's own
+    """Shows held requests and drifted tasks to those whom they concern, and takes their answers. Who answers is a person: by the operator's own
     SVID, or by an identity token in `authorization: Bearer`; never by a field.
     """
 
@@ -46,13 +46,18 @@ class ApprovalServiceStub:
     WithdrawApproval: _grpc.UnaryUnaryMultiCallable[_approval_pb2.WithdrawApprovalRequest, _approval_pb2.WithdrawApprovalResponse]
     """Takes back a request: the agent, or the front end that began its task."""
     WatchApprovals: _grpc.UnaryStreamMultiCallable[_approval_pb2.WatchApprovalsRequest, _approval_pb2.WatchApprovalsResponse]
-    """The same approvals as they change, without details. Without a cursor from now on: list them once the first message
-    has come. A message may be empty: it says that the stream lives.
+    """The same approvals as they change, without details, and the drifted tasks of ListDriftedTasks. Without a cursor from
+    now on: list them once the first message has come. A message may be empty: it says that the stream lives.
+    """
+    ListDriftedTasks: _grpc.UnaryUnaryMultiCallable[_approval_pb2.ListDriftedTasksRequest, _approval_pb2.ListDriftedTasksResponse]
+    """Tasks that were refused too often what lies outside them, and that wait for a person; the oldest first. Who is told:
+    the group that the task's type names, further ones along its escalation, and operators who may resume it. What
+    follows is TaskService.ResumeTask, RevocationService.Revoke, or OverrideService.ImposeOverride.
     """
 
 @_typing.type_check_only
 class ApprovalServiceAsyncStub(ApprovalServiceStub):
-    """Shows held requests to those whom they concern, and takes their answers. Who answers is a person: by the operator's own
+    """Shows held requests and drifted tasks to those whom they concern, and takes their answers. Who answers is a person: by the operator's own
     SVID, or by an identity token in `authorization: Bearer`; never by a field.
     """
 
@@ -68,12 +73,17 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     WithdrawApproval: _aio.UnaryUnaryMultiCallable[_approval_pb2.WithdrawApprovalRequest, _approval_pb2.WithdrawApprovalResponse]  # type: ignore[assignment]
     """Takes back a request: the agent, or the front end that began its task."""
     WatchApprovals: _aio.UnaryStreamMultiCallable[_approval_pb2.WatchApprovalsRequest, _approval_pb2.WatchApprovalsResponse]  # type: ignore[assignment]
-    """The same approvals as they change, without details. Without a cursor from now on: list them once the first message
-    has come. A message may be empty: it says that the stream lives.
+    """The same approvals as they change, without details, and the drifted tasks of ListDriftedTasks. Without a cursor from
+    now on: list them once the first message has come. A message may be empty: it says that the stream lives.
+    """
+    ListDriftedTasks: _aio.UnaryUnaryMultiCallable[_approval_pb2.ListDriftedTasksRequest, _approval_pb2.ListDriftedTasksResponse]  # type: ignore[assignment]
+    """Tasks that were refused too often what lies outside them, and that wait for a person; the oldest first. Who is told:
+    the group that the task's type names, further ones along its escalation, and operators who may resume it. What
+    follows is TaskService.ResumeTask, RevocationService.Revoke, or OverrideService.ImposeOverride.
     """
 
 class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Shows held requests to those whom they concern, and takes their answers. Who answers is a person: by the operator's own
+    """Shows held requests and drifted tasks to those whom they concern, and takes their answers. Who answers is a person: by the operator's own
     SVID, or by an identity token in `authorization: Bearer`; never by a field.
     """
 
@@ -123,8 +133,19 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _approval_pb2.WatchApprovalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_approval_pb2.WatchApprovalsResponse], _abc.AsyncIterator[_approval_pb2.WatchApprovalsResponse]]:
-        """The same approvals as they change, without details. Without a cursor from now on: list them once the first message
-        has come. A message may be empty: it says that the stream lives.
+        """The same approvals as they change, without details, and the drifted tasks of ListDriftedTasks. Without a cursor from
+        now on: list them once the first message has come. A message may be empty: it says that the stream lives.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDriftedTasks(
+        self,
+        request: _approval_pb2.ListDriftedTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approval_pb2.ListDriftedTasksResponse, _abc.Awaitable[_approval_pb2.ListDriftedTasksResponse]]:
+        """Tasks that were refused too often what lies outside them, and that wait for a person; the oldest first. Who is told:
+        the group that the task's type names, further ones along its escalation, and operators who may resume it. What
+        follows is TaskService.ResumeTask, RevocationService.Revoke, or OverrideService.ImposeOverride.
         """
 
 def add_ApprovalServiceServicer_to_server(servicer: ApprovalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

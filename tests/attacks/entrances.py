@@ -271,6 +271,11 @@ def watch_approvals(channel: grpc.aio.Channel, cursor: str = "", *, timeout: flo
     return stub.WatchApprovals(approval_pb2.WatchApprovalsRequest(cursor=cursor), timeout=timeout)
 
 
+def drifted_tasks(channel: grpc.aio.Channel, **fields: Any) -> Any:
+    stub = approval_pb2_grpc.ApprovalServiceStub(channel)
+    return stub.ListDriftedTasks(approval_pb2.ListDriftedTasksRequest(**fields), timeout=PATIENCE)
+
+
 def health(channel: grpc.aio.Channel) -> Any:
     stub: Any = health_pb2_grpc.HealthStub(channel)  # its stubs declare no methods
     return stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
@@ -349,6 +354,7 @@ ENTRANCES = (
         ask=lambda to: withdraw(to, NOBODYS_APPROVAL),
         control="APPROVAL_UNKNOWN",
     ),
+    Entrance(name="ListDriftedTasks", who=LEAD, ask=drifted_tasks),
     Entrance(name="WatchApprovals", who=SUPPORT, ask=lambda to: first(watch_approvals(to))),
     Entrance(name="SubscribeRevocations", who=ORDERS, ask=lambda to: first(revocations(to))),
     Entrance(name="SubscribeAudit", who=SECURITY, ask=lambda to: first(audit(to))),

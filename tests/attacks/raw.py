@@ -35,6 +35,7 @@ PATHS = {
     "Approve": "/broker.v1.ApprovalService/Approve",
     "Deny": "/broker.v1.ApprovalService/Deny",
     "WithdrawApproval": "/broker.v1.ApprovalService/WithdrawApproval",
+    "ListDriftedTasks": "/broker.v1.ApprovalService/ListDriftedTasks",
     "WatchApprovals": "/broker.v1.ApprovalService/WatchApprovals",
     "GetCheckpoint": "/broker.v1.AuditService/GetCheckpoint",
     "Health.Check": "/grpc.health.v1.Health/Check",

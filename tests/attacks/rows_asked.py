@@ -100,6 +100,8 @@ ASKED: Final[tuple[Row, ...]] = (
         "operations/test_approval_people.py::test_what_is_another_tenants_is_as_if_it_were_not_there",
         "attacks/test_identity_tokens.py::test_a_forged_token_opens_no_entrance_and_is_recorded",
         "attacks/test_identity_tokens.py::test_a_person_of_another_tenant_or_group_approves_nothing",
+        "operations/test_drifted.py::test_who_may_not_let_it_go_on",
+        "operations/test_drifted.py::test_no_policy_lets_those_go_on_whom_it_is_about",
     ),
     row(
         "B5",
@@ -113,6 +115,7 @@ ASKED: Final[tuple[Row, ...]] = (
         "A flood of requests for approval",
         "operations/test_approval.py::test_a_flood_leaves_the_oldest_and_goes_no_further",
         "operations/test_approval.py::test_pages_are_whole_and_nobodys_else",
+        "operations/test_drifted.py::test_a_flood_hides_nothing",
     ),
     row(
         "B7",

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from broker.settings import Oidc
 from broker.v1 import approval_pb2, approval_pb2_grpc, task_pb2, task_pb2_grpc, types_pb2
-from tests.attacks.entrances import PATIENCE, Outcome, items, request
+from tests.attacks.entrances import NOBODYS_TASK, PATIENCE, Outcome, items, request
 from tests.attacks.house import House, open_house
 from tests.attacks.raw import PATHS, send
 from tests.fakes.identity import AUDIENCE, IdentityKey, claims, header, signed
@@ -131,6 +131,8 @@ def messages(approval: str, digest: str = "sha-256:x") -> dict[str, Message]:
         "GetApproval": approval_pb2.GetApprovalRequest(approval_id=approval),
         "Approve": approval_pb2.ApproveRequest(approval_id=approval, digest=digest),
         "Deny": approval_pb2.DenyRequest(approval_id=approval, reason="no"),
+        "ListDriftedTasks": approval_pb2.ListDriftedTasksRequest(),
+        "ResumeTask": task_pb2.ResumeTaskRequest(task_id=NOBODYS_TASK, reason="a test"),
         "WatchApprovals": approval_pb2.WatchApprovalsRequest(),
     }
 
@@ -187,7 +189,7 @@ FORGERIES = (
     "brings-its-key", "names-a-key-url", "crit", "alg-none", "access-token", "logout-token", "duplicate-claim",
     "changed", "unknown-person", "another-case",
 )  # fmt: skip
-METHODS = ("ListApprovals", "GetApproval", "Approve", "Deny", "WatchApprovals")
+METHODS = ("ListApprovals", "GetApproval", "Approve", "Deny", "ListDriftedTasks", "ResumeTask", "WatchApprovals")
 
 
 @pytest.mark.parametrize("method", METHODS)

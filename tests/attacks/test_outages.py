@@ -22,6 +22,7 @@ ONLY_READ = {
     "Health.Watch",
     "ListOverrides",
     "ListApprovals",
+    "ListDriftedTasks",
     "WatchApprovals",
 }
 

@@ -72,6 +72,7 @@ REQUESTS: dict[str, Message] = {
     "ApprovalService/Deny": approval_pb2.DenyRequest(approval_id=NOBODYS_APPROVAL, reason="x"),
     "ApprovalService/GetApproval": approval_pb2.GetApprovalRequest(approval_id=NOBODYS_APPROVAL),
     "ApprovalService/ListApprovals": approval_pb2.ListApprovalsRequest(),
+    "ApprovalService/ListDriftedTasks": approval_pb2.ListDriftedTasksRequest(),
     "ApprovalService/WatchApprovals": approval_pb2.WatchApprovalsRequest(),
     "ApprovalService/WithdrawApproval": approval_pb2.WithdrawApprovalRequest(approval_id=NOBODYS_APPROVAL),
     "AuditService/GetCheckpoint": audit_pb2.GetCheckpointRequest(),

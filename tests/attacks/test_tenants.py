@@ -255,6 +255,7 @@ _OVERRIDES = (
     "tests/operations/test_override.py: test_an_operator_stops_what_its_tenants_own, test_each_sees_what_concerns"
 )
 _APPROVALS = "tests/operations/test_approval_people.py: test_what_is_another_tenants_is_as_if_it_were_not_there"
+_DRIFTED = "tests/operations/test_drifted.py: test_who_sees_it, test_a_page_is_nobody_elses"
 _TYPES = "narrows the caller's own task: tests/operations/test_task_boundary.py"
 WITHOUT: dict[str, str] = {
     "Exchange.intent.action": "the schema's, which is every tenant's",
@@ -295,6 +296,8 @@ WITHOUT: dict[str, str] = {
     "ListApprovals.states": _BOUND,
     "ListApprovals.page_size": _BOUND,
     "ListApprovals.page_token": _APPROVALS,
+    "ListDriftedTasks.page_size": _BOUND,
+    "ListDriftedTasks.page_token": _DRIFTED,
     "GetApproval.approval_id": _APPROVALS,
     "Approve.approval_id": _APPROVALS,
     "Approve.digest": "what is approved, which is refused first",

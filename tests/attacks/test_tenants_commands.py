@@ -281,6 +281,7 @@ WITHOUT = {
     "approve.digest": "what is approved, which is refused first",
     "approve.identity_token": "of the person who decides: tests/attacks/test_identity_tokens.py",
     "deny.approval": _APPROVALS,
+    "task resume.identity_token": "of the person who decides: tests/attacks/test_identity_tokens.py",
     "deny.identity_token": "of the person who decides: tests/attacks/test_identity_tokens.py",
     "deny.reason": _OWN_WORDS,
     "exchange.wait": "bounds how long is waited, and names nothing",

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ def callers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callers]:
         entities.write(
             f'\n[[person]]\nname = "ben"\nall_tenants = true\ngroups = ["duty"]\nidentities = {identities}\n'
         )
+    drift = 'drift = { refusals = 2, within = "PT10M", then = "suspend", escalate_to = "duty" }'
+    house.edit('maximum_age = "PT8H"', f'maximum_age = "PT8H"\n{drift}', file=house.policy / "entities.toml")
     with (house.policy / "policies.cedar").open("a") as policies:
         policies.write(
             '\n@id("tool-answers")\npermit (\n    principal is Service,\n    action in '
@@ -192,6 +195,56 @@ def test_a_file_that_holds_no_token_is_said_to_and_not_shown(callers: Callers, t
         assert "holds no identity token" in bad.stderr or "cannot be read" in bad.stderr
 
 
+def strayed(callers: Callers) -> str:
+    """Return a task in which the agent was refused too often what lies outside it."""
+    begun = callers.run("agent", "task", "begin", "--purpose", "customer-support", "--action", "order.read", "--json")
+    task = str(json.loads(begun.stdout)["task"])
+    for _ in range(2):
+        refused = exchange(callers, task, '{"amount": 100, "currency": "EUR"}')
+        assert "TASK_BOUNDARY_EXCEEDED" in refused.stderr, refused.stderr
+    return task
+
+
+def drifted(callers: Callers, who: str = "duty", *options: str) -> set[object]:
+    return {each["task"] for each in listed(callers, who, *options) if each["kind"] == "drifted_task"}
+
+
+def test_a_task_that_drifted_is_told_and_goes_on_once_a_person_says_so(callers: Callers) -> None:
+    task = strayed(callers)
+    assert (drifted(callers), drifted(callers, "operator"), drifted(callers, "agent")) == ({task}, {task}, set())
+    shown = callers.run("duty", "approvals")
+    for each in (task, "2 refusals within 10m", "suspended: nothing is given in it", AGENT, "Customer Support",
+                 "of type customer-case", "order.refund", f"broker task resume {task} --reason",
+                 f"broker revoke task {task}", f"broker stop agent {AGENT}"):  # fmt: skip
+        assert each in shown.stdout, shown.stdout
+    assert drifted(callers, "duty", "--state", "pending") == set()
+    refused = callers.run("agent", "task", "resume", task, "--reason", "let me")
+    assert (refused.returncode, "→" in refused.stderr) == (1, True), refused.stderr
+    token = ("--identity-token-file", str(callers.house.folder / "token"))
+    assert drifted(callers, "service", *token) == {task}
+    forged = ("--identity-token-file", str(callers.house.folder / "forged"))
+    refused = callers.run("service", "task", "resume", task, "--reason", "x", *forged)
+    assert (refused.returncode, "IDENTITY_TOKEN_REFUSED (kid)" in refused.stderr) == (1, True), refused.stderr
+    assert drifted(callers) == {task}
+    done = callers.run("service", "task", "resume", task, "--reason", "asked the customer", *token)
+    assert done.returncode == 0, done.stderr
+    assert drifted(callers) == set()
+    again = callers.run("operator", "task", "resume", task, "--reason", "x")
+    assert (again.returncode, "TASK_NOT_SUSPENDED" in again.stderr) == (1, True), again.stderr
+
+
+def test_what_is_offered_for_a_drifted_task_ends_it(callers: Callers) -> None:
+    task = strayed(callers)
+    (line,) = [line for line in callers.run("operator", "approvals").stdout.splitlines() if "broker revoke" in line]
+    arguments = shlex.split(line.partition("broker ")[2])
+    done = callers.run("operator", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert drifted(callers, "operator") == set()
+    late = callers.run("duty", "task", "resume", task, "--reason", "x")
+    assert (late.returncode, "POLICY_NOT_PERMITTED" in late.stderr) == (1, True), late.stderr
+    assert exchange(callers, task, '{"amount": 100, "currency": "EUR"}').returncode == 1
+
+
 def test_what_changes_is_followed(callers: Callers) -> None:
     following = callers.start("duty", "approvals", "--follow")
     assert following.stdout is not None
@@ -207,6 +260,10 @@ def test_what_changes_is_followed(callers: Callers) -> None:
     wait_for(lambda: says("pending", approval, "amount=9905"))
     assert callers.run("duty", "deny", approval, "--reason", "no").returncode == 0
     wait_for(lambda: says("denied", approval))
+    task = strayed(callers)
+    wait_for(lambda: says("drifted", task, "2 refusals within 10m: order.refund", "suspended"))
+    assert callers.run("duty", "task", "resume", task, "--reason", "fine").returncode == 0
+    wait_for(lambda: says("drifted", task, "resumed"))
     following.terminate()
     following.wait(30)
     following.stdout.close()

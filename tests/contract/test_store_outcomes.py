@@ -129,10 +129,11 @@ def test_a_report_of_what_is_lost_is_of_no_credential_and_is_remembered_a_week(s
 
 def test_refusals_are_counted_by_task_and_only_the_last_are_kept(store: Store) -> None:
     for second, name in enumerate("aababa"):
-        counted = CountDrift(task=f"task_{name}", at=NOW + timedelta(seconds=second), reason="DUTY_SEPARATED", keep=3)
+        at, reason = NOW + timedelta(seconds=second), "DUTY_SEPARATED"
+        counted = CountDrift(task=f"task_{name}", at=at, reason=reason, action=f"order.{name}", keep=3)
         store.commit([Item(writes=(counted,))])
     assert [each.at.second for each in store.drift("task_a")] == [1, 3, 5]
-    assert [each.at.second for each in store.drift("task_b")] == [2, 4]
+    assert [(each.at.second, each.action) for each in store.drift("task_b")] == [(2, "order.b"), (4, "order.b")]
     store.commit([Item(writes=(ForgetDrift(task="task_a"),))])
     assert (len(store.drift("task_a")), len(store.drift("task_b"))) == (0, 2)
     store.forget_expired(NOW)

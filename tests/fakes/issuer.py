@@ -26,6 +26,8 @@ from broker.issuer.port import (
     Change,
     Context,
     Continued,
+    Drifted,
+    DriftedList,
     Ended,
     EndTaskCall,
     ExchangeAnswer,
@@ -38,6 +40,7 @@ from broker.issuer.port import (
     LiftCall,
     LiftOverrideCall,
     ListApprovalsCall,
+    ListDriftedCall,
     ListedKey,
     NarrowTaskCall,
     Overridden,
@@ -57,6 +60,7 @@ from broker.issuer.port import (
     Revoked,
     RotateKeysCall,
     ShownApproval,
+    ShownDrifted,
     SignedCheckpoint,
     Snapshot,
     Start,
@@ -243,6 +247,36 @@ class FakeIssuer:
         caller = await self._admit(call.context, call)
         return ApprovalList(approvals=(self._approval(caller),), next_page_token="more")
 
+    async def list_drifted(self, call: ListDriftedCall) -> DriftedList:
+        caller = await self._admit(call.context, call)
+        return DriftedList(drifted=(self._drifted(caller),), next_page_token="more")
+
+    def _drifted(self, caller: Principal) -> ShownDrifted:
+        task = Task(
+            id=f"task_{uuid(1)}",
+            agent=str(caller.spiffe_id),
+            begun_by=str(caller.spiffe_id),
+            tenant="acme",
+            purpose="support",
+            conversation="",
+            begun_at=LISTED_AT,
+            deadline=LISTED_AT,
+            type="case",
+        )
+        drifted = Drifted(
+            task=task.id,
+            agent=task.agent,
+            tenant=task.tenant,
+            group="desk",
+            since=LISTED_AT,
+            at=LISTED_AT,
+            refusals=3,
+            within=timedelta(minutes=10),
+            reasons=("TASK_BOUNDARY_EXCEEDED",),
+            actions=("order.delete",),
+        )
+        return ShownDrifted(drifted=drifted, task=task, business_owner="Head", security_owner="Security")
+
     async def get_approval(self, call: ApprovalCall) -> ShownApproval:
         return self._approval(await self._admit(call.context, call))
 
@@ -260,7 +294,11 @@ class FakeIssuer:
         self.pages += 1
         size = len(self.log)
         start = int(call.cursor) if call.cursor else size
-        return ApprovalPage(page=self._page(start, size, caller), approvals=(self._approval(caller),))
+        return ApprovalPage(
+            page=self._page(start, size, caller),
+            approvals=(self._approval(caller),),
+            drifted=(self._drifted(caller),),
+        )
 
     def _approval(self, caller: Principal) -> ShownApproval:
         return ShownApproval(

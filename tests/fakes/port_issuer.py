@@ -19,6 +19,7 @@ from broker.issuer.port import (
     BeginTaskCall,
     Change,
     Continued,
+    DriftedList,
     Ended,
     EndTaskCall,
     ExchangeAnswer,
@@ -31,6 +32,7 @@ from broker.issuer.port import (
     LiftCall,
     LiftOverrideCall,
     ListApprovalsCall,
+    ListDriftedCall,
     NarrowTaskCall,
     Overridden,
     OverrideList,
@@ -145,6 +147,9 @@ class PortIssuer:
 
     async def approval_page(self, call: ApprovalPageCall) -> ApprovalPage:
         return cast(ApprovalPage, await self._say(call))
+
+    async def list_drifted(self, call: ListDriftedCall) -> DriftedList:
+        return cast(DriftedList, await self._say(call))
 
     async def key_set(self, call: ReadCall) -> KeySet:
         return cast(KeySet, await self._say(call))

@@ -14,10 +14,16 @@ from broker.issuer.port import (
     ApprovalPageCall,
     ApproveCall,
     Details,
+    Drifted,
+    DriftedList,
+    DriftState,
     History,
     ListApprovalsCall,
+    ListDriftedCall,
     Progress,
     ShownApproval,
+    ShownDrifted,
+    Task,
 )
 from broker.policy.step_up import StepUp, StepUpKind
 from tests.issuer import nouns
@@ -74,6 +80,29 @@ shown = st.builds(
     text=nouns.text,
     details=st.none() | details,
 )
+
+
+def _shown_drifted(task: Task, **members: Any) -> ShownDrifted:
+    drifted = Drifted(task=task.id, agent=task.agent, tenant=task.tenant, **members)
+    return ShownDrifted(drifted=drifted, task=task, business_owner="Head", security_owner="")
+
+
+drifted_tasks = st.builds(
+    _shown_drifted,
+    task=nouns.tasks,
+    group=nouns.names,
+    since=nouns.times,
+    at=nouns.times,
+    refusals=small,
+    within=seconds,
+    reasons=st.lists(nouns.names, max_size=2).map(tuple),
+    actions=st.lists(nouns.names, max_size=2).map(tuple),
+    times=small,
+    state=st.sampled_from(DriftState),
+    escalated=st.lists(nouns.names, max_size=2).map(tuple),
+    escalate_at=nouns.maybe_times,
+)
+several_drifted = st.lists(drifted_tasks, max_size=2).map(tuple)
 several = st.lists(shown, max_size=2).map(tuple)
 calls = st.builds(ApprovalCall, context=nouns.contexts, approval=nouns.ids, text=nouns.text)
 answered = st.builds(ApprovalAnswered, shown=shown, position=st.none() | nouns.counts)
@@ -90,6 +119,16 @@ VERBS: list[tuple[str, st.SearchStrategy[Any], st.SearchStrategy[Any]]] = [
         ),
         st.builds(ApprovalList, approvals=several, next_page_token=nouns.text),
     ),
+    (
+        "list_drifted",
+        st.builds(
+            ListDriftedCall,
+            context=nouns.contexts,
+            page_size=st.integers(-(2**31), 2**31 - 1),
+            page_token=nouns.text,
+        ),
+        st.builds(DriftedList, drifted=several_drifted, next_page_token=nouns.text),
+    ),
     ("get_approval", calls, shown),
     (
         "approve",
@@ -101,6 +140,6 @@ VERBS: list[tuple[str, st.SearchStrategy[Any], st.SearchStrategy[Any]]] = [
     (
         "approval_page",
         st.builds(ApprovalPageCall, context=nouns.contexts, cursor=nouns.text),
-        st.builds(ApprovalPage, page=nouns.pages, approvals=several),
+        st.builds(ApprovalPage, page=nouns.pages, approvals=several, drifted=several_drifted),
     ),
 ]

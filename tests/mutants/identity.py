@@ -174,8 +174,8 @@ IDENTITY: Final[tuple[Mutant, ...]] = (
         "customers-see-everything",
         "a customer sees what waits for their own word",
         "operations/approval_views.py",
-        "            return self.is_for(reader, asked) and self.may(reader, CONFIRM, asked)\n",
-        "            return self.may(reader, CONFIRM, asked)\n",
+        "            return self.is_for(reader, asked) and self.may(reader, CONFIRM, target_of(asked))\n",
+        "            return self.may(reader, CONFIRM, target_of(asked))\n",
         f"{_CUSTOMERS}::test_what_another_token_or_another_hand_is_worth",
     ),
     mutant(

@@ -337,7 +337,7 @@ async def test_a_stream_shows_a_customer_what_changes_of_theirs(shopping: World)
 
 
 async def test_what_a_customer_says_nothing_else_hears(shopping: World) -> None:
-    """Nothing but approvals takes a person's word; the chat is asked what it may do itself, and it may not."""
+    """Nothing but approvals takes a customer's word; the chat is asked what it may do itself, and it may not."""
     task = await begun_for(shopping, named(KATE))
     stopped = await shopping.stop("agent", SUPPORT)
     them = context(shopping, CHAT, token_of(shopping))

@@ -1,7 +1,8 @@
 """Approvals at the door: what is asked and told crosses whole, by its rules, and a change wakes who follows at once."""
 
 import asyncio
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, timedelta
 from typing import Any
 
 import grpc
@@ -15,16 +16,20 @@ from broker.issuer.port import (
     ApprovalPage,
     ApproveCall,
     Details,
+    Drifted,
+    DriftState,
     History,
     ListApprovalsCall,
+    ListDriftedCall,
     Page,
     Progress,
     ShownApproval,
+    ShownDrifted,
     Task,
 )
 from broker.policy.step_up import StepUp, StepUpKind
 from broker.scope import Scope
-from broker.server.convert_approvals import approval, approval_page
+from broker.server.convert_approvals import approval, approval_page, drifted_task
 from broker.v1 import approval_pb2, approval_pb2_grpc, exchange_pb2_grpc
 from tests.fakes.issuer import LISTED_AT
 from tests.server.world import World, open_world, request, told
@@ -84,6 +89,28 @@ SHOWN = ShownApproval(
         task=TASK,
         answers=(Yes(person="lena", at=LISTED_AT, by_token=True, bypass=MINUTE),),
     ),
+)
+
+
+DRIFTED = ShownDrifted(
+    drifted=Drifted(
+        task="task_1",
+        agent="spiffe://example.org/agent",
+        tenant="acme",
+        group="desk",
+        since=LISTED_AT,
+        at=LISTED_AT + MINUTE,
+        refusals=5,
+        within=10 * MINUTE,
+        reasons=("DUTY_SEPARATED", "TASK_BOUNDARY_EXCEEDED"),
+        actions=("order.delete", "order.list"),
+        times=3,
+        escalated=("duty",),
+        escalate_at=LISTED_AT + 9 * MINUTE,
+    ),
+    task=TASK,
+    business_owner="B",
+    security_owner="S",
 )
 
 
@@ -151,6 +178,38 @@ async def test_calls_come_to_the_issuer_as_they_were_said(world: World) -> None:
     assert [(each.approval, each.text) for each in rest] == [("a1", ""), ("a3", "no"), ("a4", "x")]
 
 
+def test_a_drifted_task_is_told_whole() -> None:
+    message = drifted_task(DRIFTED)
+    assert (message.task_id, message.state, message.suspended) == ("task_1", approval_pb2.DRIFT_STATE_OPEN, False)
+    assert (message.agent, message.tenant) == ("spiffe://example.org/agent", "acme")
+    assert (message.business_owner, message.security_owner) == ("B", "S")
+    task = message.task
+    assert (task.person, task.type, task.purpose) == ("customer-42", "case", "support")
+    assert (task.begun_at.ToDatetime(UTC), task.deadline.ToDatetime(UTC)) == (LISTED_AT, LISTED_AT + MINUTE)
+    assert (message.since.ToDatetime(UTC), message.drifted_at.ToDatetime(UTC)) == (LISTED_AT, LISTED_AT + MINUTE)
+    assert (message.times, message.refusals, message.within.ToTimedelta()) == (3, 5, 10 * MINUTE)
+    assert list(message.reasons) == ["DUTY_SEPARATED", "TASK_BOUNDARY_EXCEEDED"]
+    assert list(message.actions) == ["order.delete", "order.list"]
+    assert (message.group, list(message.escalated_to)) == ("desk", ["duty"])
+    for state, expected in ((DriftState.RESUMED, "DRIFT_STATE_RESUMED"), (DriftState.ENDED, "DRIFT_STATE_ENDED")):
+        other = replace(DRIFTED, drifted=replace(DRIFTED.drifted, state=state))
+        assert approval_pb2.DriftState.Name(drifted_task(other).state) == expected
+    assert drifted_task(replace(DRIFTED, task=replace(TASK, suspended_at=LISTED_AT))).suspended
+
+
+async def test_drifted_tasks_are_listed_and_followed(world: World) -> None:
+    asked = approval_pb2.ListDriftedTasksRequest(page_size=7, page_token="t")
+    found = await approvals(world).ListDriftedTasks(asked, timeout=10)
+    assert [each.group for each in found.drifted_tasks] == ["desk"]
+    assert found.next_page_token == "more"
+    (call,) = [each for each in world.issuer.calls if isinstance(each, ListDriftedCall)]
+    assert (call.page_size, call.page_token) == (7, "t")
+    stream = approvals(world).WatchApprovals(approval_pb2.WatchApprovalsRequest(), timeout=10)
+    message = await stream.read()
+    assert [each.group for each in message.drifted_tasks] == ["desk"]
+    stream.cancel()
+
+
 V1 = approval_pb2
 BROKEN = {
     "no id": ("GetApproval", V1.GetApprovalRequest()),
@@ -163,6 +222,7 @@ BROKEN = {
     "no state": ("ListApprovals", V1.ListApprovalsRequest(states=[V1.APPROVAL_STATE_UNSPECIFIED])),
     "a state of later": ("ListApprovals", V1.ListApprovalsRequest(states=[99])),  # type: ignore[list-item]
     "states enough": ("ListApprovals", V1.ListApprovalsRequest(states=[V1.APPROVAL_STATE_USED] * 7)),
+    "a long token of drifted": ("ListDriftedTasks", V1.ListDriftedTasksRequest(page_token="x" * 1025)),
     "a long token": ("ListApprovals", V1.ListApprovalsRequest(page_token="x" * 1025)),
 }
 

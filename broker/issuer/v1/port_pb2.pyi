@@ -308,6 +308,34 @@ APPROVAL_STATE_USED: ApprovalState.ValueType  # 6
 """A credential was given on it."""
 Global___ApprovalState: _TypeAlias = ApprovalState  # noqa: Y015
 
+class _DriftState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DriftStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DriftState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DRIFT_STATE_UNSPECIFIED: _DriftState.ValueType  # 0
+    """Nothing."""
+    DRIFT_STATE_OPEN: _DriftState.ValueType  # 1
+    """It waits for a person."""
+    DRIFT_STATE_RESUMED: _DriftState.ValueType  # 2
+    """A person let it go on."""
+    DRIFT_STATE_ENDED: _DriftState.ValueType  # 3
+    """It ended, or was revoked."""
+
+class DriftState(_DriftState, metaclass=_DriftStateEnumTypeWrapper):
+    """Where a drifted task stands."""
+
+DRIFT_STATE_UNSPECIFIED: DriftState.ValueType  # 0
+"""Nothing."""
+DRIFT_STATE_OPEN: DriftState.ValueType  # 1
+"""It waits for a person."""
+DRIFT_STATE_RESUMED: DriftState.ValueType  # 2
+"""A person let it go on."""
+DRIFT_STATE_ENDED: DriftState.ValueType  # 3
+"""It ended, or was revoked."""
+Global___DriftState: _TypeAlias = DriftState  # noqa: Y015
+
 @_typing.final
 class Frame(_message.Message):
     """One message in either direction. Calls go from the door to the issuer, answers come back in any order."""
@@ -341,6 +369,7 @@ class Frame(_message.Message):
     DENY_FIELD_NUMBER: _builtins.int
     WITHDRAW_APPROVAL_FIELD_NUMBER: _builtins.int
     READ_APPROVALS_FIELD_NUMBER: _builtins.int
+    LIST_DRIFTED_FIELD_NUMBER: _builtins.int
     REDEEM_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     RESUME_TASK_FIELD_NUMBER: _builtins.int
@@ -365,6 +394,7 @@ class Frame(_message.Message):
     APPROVAL_FIELD_NUMBER: _builtins.int
     ANSWERED_FIELD_NUMBER: _builtins.int
     APPROVAL_PAGE_FIELD_NUMBER: _builtins.int
+    DRIFTED_TASKS_FIELD_NUMBER: _builtins.int
     REDEEMED_FIELD_NUMBER: _builtins.int
     REPORTED_FIELD_NUMBER: _builtins.int
     number: _builtins.int
@@ -474,6 +504,10 @@ class Frame(_message.Message):
         """Call: those that have changed. Answer: approval_page."""
 
     @_builtins.property
+    def list_drifted(self) -> Global___ListDriftedCall:
+        """Call: the drifted tasks that wait for the caller. Answer: drifted_tasks."""
+
+    @_builtins.property
     def redeem(self) -> Global___RedeemCall:
         """Call: spend a credential. Answer: redeemed."""
 
@@ -570,6 +604,10 @@ class Frame(_message.Message):
         """Answer to read_approvals."""
 
     @_builtins.property
+    def drifted_tasks(self) -> Global___DriftedList:
+        """Answer to list_drifted."""
+
+    @_builtins.property
     def redeemed(self) -> Global___Redeemed:
         """Answer to redeem."""
 
@@ -607,6 +645,7 @@ class Frame(_message.Message):
         deny: Global___ApprovalCall | None = ...,
         withdraw_approval: Global___ApprovalCall | None = ...,
         read_approvals: Global___ApprovalPageCall | None = ...,
+        list_drifted: Global___ListDriftedCall | None = ...,
         redeem: Global___RedeemCall | None = ...,
         report: Global___ReportCall | None = ...,
         resume_task: Global___ResumeTaskCall | None = ...,
@@ -631,14 +670,15 @@ class Frame(_message.Message):
         approval: Global___Approval | None = ...,
         answered: Global___ApprovalAnswered | None = ...,
         approval_page: Global___ApprovalPage | None = ...,
+        drifted_tasks: Global___DriftedList | None = ...,
         redeemed: Global___Redeemed | None = ...,
         reported: Global___Reported | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "redeem", b"redeem", "redeemed", b"redeemed", "refuse", b"refuse", "refused", b"refused", "report", b"report", "reported", b"reported", "resume_task", b"resume_task", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "drifted_tasks", b"drifted_tasks", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_drifted", b"list_drifted", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "redeem", b"redeem", "redeemed", b"redeemed", "refuse", b"refuse", "refused", b"refused", "report", b"report", "reported", b"reported", "resume_task", b"resume_task", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "number", b"number", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "redeem", b"redeem", "redeemed", b"redeemed", "refuse", b"refuse", "refused", b"refused", "report", b"report", "reported", b"reported", "resume_task", b"resume_task", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "approval", b"approval", "approval_page", b"approval_page", "approvals", b"approvals", "approve", b"approve", "audit_page", b"audit_page", "authenticate", b"authenticate", "authenticated", b"authenticated", "begin_task", b"begin_task", "body", b"body", "changed", b"changed", "checkpoint", b"checkpoint", "continued", b"continued", "deny", b"deny", "drifted_tasks", b"drifted_tasks", "end_task", b"end_task", "ended", b"ended", "exchange", b"exchange", "exchanged", b"exchanged", "get_approval", b"get_approval", "heartbeat_task", b"heartbeat_task", "impose_override", b"impose_override", "key_set", b"key_set", "keys", b"keys", "keys_changed", b"keys_changed", "lift", b"lift", "lift_override", b"lift_override", "list_approvals", b"list_approvals", "list_drifted", b"list_drifted", "list_keys", b"list_keys", "list_overrides", b"list_overrides", "narrow_task", b"narrow_task", "number", b"number", "overridden", b"overridden", "overrides", b"overrides", "read_approvals", b"read_approvals", "read_audit", b"read_audit", "read_checkpoint", b"read_checkpoint", "read_key_set", b"read_key_set", "read_revocations", b"read_revocations", "read_state", b"read_state", "recorded", b"recorded", "redeem", b"redeem", "redeemed", b"redeemed", "refuse", b"refuse", "refused", b"refused", "report", b"report", "reported", b"reported", "resume_task", b"resume_task", "revocation_page", b"revocation_page", "revoke", b"revoke", "rotate_keys", b"rotate_keys", "state", b"state", "task", b"task", "watch", b"watch", "withdraw_approval", b"withdraw_approval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["exchange", "begin_task", "end_task", "revoke", "lift", "read_key_set", "read_checkpoint", "refuse", "authenticate", "read_revocations", "read_audit", "watch", "read_state", "list_keys", "rotate_keys", "heartbeat_task", "narrow_task", "impose_override", "lift_override", "list_overrides", "list_approvals", "get_approval", "approve", "deny", "withdraw_approval", "read_approvals", "redeem", "report", "resume_task", "refused", "exchanged", "task", "ended", "key_set", "checkpoint", "recorded", "authenticated", "revocation_page", "audit_page", "changed", "state", "keys", "keys_changed", "continued", "overridden", "overrides", "approvals", "approval", "answered", "approval_page", "redeemed", "reported"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["exchange", "begin_task", "end_task", "revoke", "lift", "read_key_set", "read_checkpoint", "refuse", "authenticate", "read_revocations", "read_audit", "watch", "read_state", "list_keys", "rotate_keys", "heartbeat_task", "narrow_task", "impose_override", "lift_override", "list_overrides", "list_approvals", "get_approval", "approve", "deny", "withdraw_approval", "read_approvals", "list_drifted", "redeem", "report", "resume_task", "refused", "exchanged", "task", "ended", "key_set", "checkpoint", "recorded", "authenticated", "revocation_page", "audit_page", "changed", "state", "keys", "keys_changed", "continued", "overridden", "overrides", "approvals", "approval", "answered", "approval_page", "drifted_tasks", "redeemed", "reported"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -2274,6 +2314,38 @@ class ListApprovalsCall(_message.Message):
 Global___ListApprovalsCall: _TypeAlias = ListApprovalsCall  # noqa: Y015
 
 @_typing.final
+class ListDriftedCall(_message.Message):
+    """Asks for the drifted tasks that wait."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """How many at most; clamped."""
+    page_token: _builtins.str
+    """From the page before, or empty."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___Context | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDriftedCall: _TypeAlias = ListDriftedCall  # noqa: Y015
+
+@_typing.final
 class ApprovalCall(_message.Message):
     """Asks for an approval, denies it or takes it back."""
 
@@ -2682,6 +2754,7 @@ class ApprovalPage(_message.Message):
 
     PAGE_FIELD_NUMBER: _builtins.int
     APPROVALS_FIELD_NUMBER: _builtins.int
+    DRIFTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def page(self) -> Global___Page:
         """Range, cursor, freshness."""
@@ -2690,19 +2763,136 @@ class ApprovalPage(_message.Message):
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
         """Each as it is now."""
 
+    @_builtins.property
+    def drifted(self) -> _containers.RepeatedCompositeFieldContainer[Global___DriftedTask]:
+        """Drifted tasks, each as it is now."""
+
     def __init__(
         self,
         *,
         page: Global___Page | None = ...,
         approvals: _abc.Iterable[Global___Approval] | None = ...,
+        drifted: _abc.Iterable[Global___DriftedTask] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "page", b"page"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "drifted", b"drifted", "page", b"page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ApprovalPage: _TypeAlias = ApprovalPage  # noqa: Y015
+
+@_typing.final
+class DriftedTask(_message.Message):
+    """A drifted task as its reader sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    ESCALATED_FIELD_NUMBER: _builtins.int
+    ESCALATE_AT_US_FIELD_NUMBER: _builtins.int
+    SINCE_US_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    WITHIN_US_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    BUSINESS_OWNER_FIELD_NUMBER: _builtins.int
+    SECURITY_OWNER_FIELD_NUMBER: _builtins.int
+    state: Global___DriftState.ValueType
+    """Where its drift stands."""
+    group: _builtins.str
+    """Who was told."""
+    escalate_at_us: _builtins.int
+    """When the next group is told; absent: none is."""
+    since_us: _builtins.int
+    """When it drifted first."""
+    at_us: _builtins.int
+    """When it drifted last."""
+    times: _builtins.int
+    """How often."""
+    refusals: _builtins.int
+    """How many refusals,"""
+    within_us: _builtins.int
+    """within this time."""
+    business_owner: _builtins.str
+    """Who answers for its agent in business."""
+    security_owner: _builtins.str
+    """Who answers for its security."""
+    @_builtins.property
+    def task(self) -> Global___Task:
+        """As it is now."""
+
+    @_builtins.property
+    def escalated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who was told as well."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why."""
+
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of which actions."""
+
+    def __init__(
+        self,
+        *,
+        task: Global___Task | None = ...,
+        state: Global___DriftState.ValueType = ...,
+        group: _builtins.str = ...,
+        escalated: _abc.Iterable[_builtins.str] | None = ...,
+        escalate_at_us: _builtins.int | None = ...,
+        since_us: _builtins.int = ...,
+        at_us: _builtins.int = ...,
+        times: _builtins.int = ...,
+        refusals: _builtins.int = ...,
+        within_us: _builtins.int = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        actions: _abc.Iterable[_builtins.str] | None = ...,
+        business_owner: _builtins.str = ...,
+        security_owner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_escalate_at_us", b"_escalate_at_us", "escalate_at_us", b"escalate_at_us", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_escalate_at_us", b"_escalate_at_us", "actions", b"actions", "at_us", b"at_us", "business_owner", b"business_owner", "escalate_at_us", b"escalate_at_us", "escalated", b"escalated", "group", b"group", "reasons", b"reasons", "refusals", b"refusals", "security_owner", b"security_owner", "since_us", b"since_us", "state", b"state", "task", b"task", "times", b"times", "within_us", b"within_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__escalate_at_us: _TypeAlias = _typing.Literal["escalate_at_us"]  # noqa: Y015
+    _WhichOneofArgType__escalate_at_us: _TypeAlias = _typing.Literal["_escalate_at_us", b"_escalate_at_us"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__escalate_at_us) -> _WhichOneofReturnType__escalate_at_us | None: ...
+
+Global___DriftedTask: _TypeAlias = DriftedTask  # noqa: Y015
+
+@_typing.final
+class DriftedList(_message.Message):
+    """Drifted tasks that wait."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRIFTED_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page, or empty."""
+    @_builtins.property
+    def drifted(self) -> _containers.RepeatedCompositeFieldContainer[Global___DriftedTask]:
+        """Each."""
+
+    def __init__(
+        self,
+        *,
+        drifted: _abc.Iterable[Global___DriftedTask] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drifted", b"drifted", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DriftedList: _TypeAlias = DriftedList  # noqa: Y015
 
 @_typing.final
 class Redeemed(_message.Message):

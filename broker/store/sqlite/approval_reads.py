@@ -11,7 +11,8 @@ from broker.credential.revocation import Rule
 from broker.intent import Intent
 from broker.override import Stop
 from broker.store.approval_items import ApprovalView, ChangeApproval, OpenApproval
-from broker.store.interface import AddOverride, AddRevocation, EndTask, Item
+from broker.store.drift_items import AddDrifted, EscalateDrifted
+from broker.store.interface import AddOverride, AddRevocation, EndTask, Item, ResumeTask, SuspendTask
 from broker.store.sqlite.approvals import APPROVAL, open_under, to_approval
 from broker.store.sqlite.asking import Asking
 from broker.store.sqlite.rows import from_time, to_json
@@ -19,7 +20,18 @@ from broker.store.sqlite.rows import from_time, to_json
 # Of one kind, in one go.
 BATCH: Final = 256
 _SAME: Final = 8
-_CHANGING: Final = (AddOverride, AddRevocation, ChangeApproval, EndTask, OpenApproval)
+# What may change approvals, or the drifted tasks that stand beside them.
+_CHANGING: Final = (
+    AddDrifted,
+    AddOverride,
+    AddRevocation,
+    ChangeApproval,
+    EndTask,
+    EscalateDrifted,
+    OpenApproval,
+    ResumeTask,
+    SuspendTask,
+)
 
 
 class ApprovalReads(Asking):

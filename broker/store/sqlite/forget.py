@@ -5,7 +5,7 @@ import sqlite3
 from datetime import datetime, timedelta
 from typing import Final
 
-from broker.store.sqlite import drifting, limits, outcomes
+from broker.store.sqlite import drifted, drifting, limits, outcomes
 from broker.store.sqlite.rows import from_time
 
 # Rows of each kind in one call: a few milliseconds, then the next group may commit.
@@ -70,4 +70,5 @@ def forget_expired(connection: sqlite3.Connection, now: datetime) -> int:
         )
     outcomes.forget(connection, now, BATCH)
     drifting.forget(connection, BATCH)
+    drifted.forget(connection, BATCH)
     return gone

@@ -8,6 +8,7 @@ from typing import Final
 from broker.credential.revocation import Rule, RuleKind
 from broker.errors import Reason, Refusal
 from broker.store.approval_items import ApprovalOpen, ApprovalUsable, BypassInForce, FewPending
+from broker.store.drift_items import DriftOpen
 from broker.store.interface import (
     ActivePolicy,
     Guard,
@@ -80,8 +81,8 @@ def _refusal(  # noqa: C901, PLR0911 - one for each guard
             return limits.refusal(connection, guard)
         case ReportUnused() | OutcomeFits():
             return outcomes.refusal(connection, guard)
-        case TaskSuspended():
-            return drifting.not_suspended(connection, guard)
+        case TaskSuspended() | DriftOpen():
+            return drifting.refusal(connection, guard)
         case ApprovalOpen() | ApprovalUsable() | BypassInForce() | FewPending():
             return approvals.refusal(connection, guard)
         case ActivePolicy():

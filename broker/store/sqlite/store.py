@@ -21,7 +21,6 @@ from broker.store.interface import (
     Item,
     LiftOverride,
     LiftRevocation,
-    Outside,
     Reportable,
     RevokedCredential,
     RevokedRange,
@@ -34,8 +33,9 @@ from broker.store.interface import (
     StoreUnavailable,
     SuspendTask,
 )
-from broker.store.sqlite import drifting, limits, log, outcomes, overrides, reads, redemptions, rows, tasks, writes
+from broker.store.sqlite import limits, log, outcomes, overrides, reads, redemptions, rows, tasks, writes
 from broker.store.sqlite.approval_reads import ApprovalReads
+from broker.store.sqlite.drifted import DriftedReads
 from broker.store.sqlite.forget import forget_expired
 from broker.store.sqlite.group import write_group
 from broker.store.sqlite.guards import first_in_force
@@ -60,7 +60,7 @@ CHECKPOINT_BLOCK: Final = 16
 _T = TypeVar("_T")
 
 
-class SqliteStore(ApprovalReads):
+class SqliteStore(ApprovalReads, DriftedReads):
     """The Store on one SQLite file, or in memory for tests. One caller at a time, from any thread.
 
     Args:
@@ -193,10 +193,6 @@ class SqliteStore(ApprovalReads):
     def report(self, service: str, report_id: str) -> StoredReport | None:
         """Return a report that was counted."""
         return self._ask(outcomes.report, service, report_id)
-
-    def drift(self, task_id: str) -> Sequence[Outside]:
-        """Return what was refused lately because it lies outside a task, the newest last."""
-        return self._ask(drifting.drift, task_id)
 
     def grant_of_request(self, agent: str, request_id: str) -> Grant | None:
         """Return the grant that was given under a request id."""

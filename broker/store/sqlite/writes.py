@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from broker.credential.revocation import Rule, RuleKind
+from broker.drifted import DriftState
 from broker.store.approval_items import ChangeApproval, OpenApproval
+from broker.store.drift_items import AddDrifted, EscalateDrifted
 from broker.store.interface import (
     ActivatePolicy,
     AddGrant,
@@ -35,7 +37,7 @@ from broker.store.interface import (
     SuspendTask,
     Write,
 )
-from broker.store.sqlite import approvals, drifting, limits, outcomes, overrides, redemptions, tasks
+from broker.store.sqlite import approvals, drifted, drifting, limits, outcomes, overrides, redemptions, tasks
 from broker.store.sqlite.rows import (
     GRANT,
     KEY,
@@ -94,12 +96,15 @@ def apply(  # noqa: C901, PLR0912 - one for each write
                 rule = Rule(kind=RuleKind.TASK, name=write.task)
                 revoked += _expand(connection, rule, write.at, position)
                 approvals.withdraw(connection, rule, write.at, position)
+                drifted.close(connection, write.task, DriftState.ENDED, position)
             case AddRevocation(revocation=revocation):
                 identity, rule = revocation.id, revocation.rule
                 row = (identity, from_rule(rule), revocation.tenant, from_time(revocation.at), revocation.by)
                 connection.execute("INSERT INTO revocation VALUES (?, ?, ?, ?, ?)", row)
                 revoked += _expand(connection, rule, revocation.at, position)
                 approvals.withdraw(connection, rule, revocation.at, position)
+                if rule.kind is RuleKind.TASK:
+                    drifted.close(connection, rule.name, DriftState.ENDED, position)
             case AddOverride(override=override):
                 overrides.add(connection, override)
                 where, bound = overrides.covered(write)
@@ -122,6 +127,8 @@ def apply(  # noqa: C901, PLR0912 - one for each write
                 rule = Rule(kind=RuleKind.TASK, name=write.task)
                 revoked += _expand(connection, rule, write.at, position)
                 approvals.withdraw(connection, rule, write.at, position)
+            case AddDrifted() | EscalateDrifted() | ResumeTask():
+                drifted.write(connection, write, position)
             case AddReport():
                 outcomes.add(connection, write, position)
             case OpenApproval() | ChangeApproval():
@@ -149,8 +156,7 @@ def _put(  # noqa: C901 - one for each write
     | PutKey
     | ActivatePolicy
     | CountDrift
-    | ForgetDrift
-    | ResumeTask,
+    | ForgetDrift,
 ) -> None:
     match write:
         case AddGrant():
@@ -159,7 +165,7 @@ def _put(  # noqa: C901 - one for each write
             tasks.add(connection, task)
         case HearTask() | NarrowTask():
             tasks.change(connection, write)
-        case CountDrift() | ForgetDrift() | ResumeTask():
+        case CountDrift() | ForgetDrift():
             drifting.change(connection, write)
         case LiftRevocation():
             connection.execute("DELETE FROM revocation WHERE id = ?", (write.revocation_id,))

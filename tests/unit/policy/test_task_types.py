@@ -7,7 +7,8 @@ from broker.policy.customers import sign_ins_of
 from tests.operations.world import BUNDLE, ORDERS
 
 FILES = {path.name: path.read_bytes() for path in BUNDLE.iterdir() if path.is_file()}
-DRIFT = 'drift = { refusals = 5, within = "PT10M", then = "suspend" }'
+DRIFT = 'drift = { refusals = 5, within = "PT10M", then = "suspend", escalate_to = "refund-approvers" }'
+TOLD = ', escalate_to = "refund-approvers"'
 APPROVED = 'approved_by = "Head of Retail Support"'
 
 
@@ -54,6 +55,21 @@ def edited(old: str, new: str) -> dict[str, bytes]:
         (DRIFT, DRIFT.replace('"suspend"', '["suspend"]'), '"report" or "suspend"'),
         (DRIFT, DRIFT.replace(', then = "suspend"', ""), '"report" or "suspend"'),
         (DRIFT, DRIFT.replace(" }", ', escalate = "none" }'), "drift is such as"),
+        (DRIFT, DRIFT.replace(TOLD, ""), 'then = "suspend" needs escalate_to'),
+        (DRIFT, DRIFT.replace(TOLD, ', escalate_to = ""'), "escalate_to is the name of a group, not ''"),
+        (
+            DRIFT,
+            DRIFT.replace(TOLD, ', escalate_to = "The Desk"'),
+            "escalate_to is the name of a group, not 'The",
+        ),
+        (DRIFT, DRIFT.replace(TOLD, ", escalate_to = 7"), "escalate_to is the name of a group, not 7"),
+        (DRIFT, DRIFT.replace(TOLD, ', escalate_to = ["desk"]'), "escalate_to is the name of a group, not ['desk']"),
+        (
+            DRIFT,
+            DRIFT.replace("refund-approvers", "nobody"),
+            "escalate_to names 'nobody', which nobody of",
+        ),
+        (DRIFT, DRIFT.replace("refund-approvers", "order-reader"), "which nobody of this file is in"),
     ],
 )
 def test_it_does_not_load(old: str, new: str, says: str) -> None:
@@ -110,6 +126,26 @@ def test_a_client_is_one_front_ends() -> None:
         assert sign_ins_of(register, CHAT) == {"https://login.shop.example": {"chat"}}
         assert len(sign_ins_of(register, ORDERS)) == 1
     assert sign_ins_of(register, "spiffe://example.org/agent/support-assistant") == {}
+
+
+def test_somebody_who_is_told_speaks_for_each_tenant_of_the_type() -> None:
+    """The refund approvers are retail's; a type of wholesale tells nobody by naming them."""
+    of_wholesale = edited('tenants = ["wholesale"]\nservices', f'tenants = ["wholesale"]\n{DRIFT}\nservices')
+    with pytest.raises(BundleProblem) as problem:
+        read_bundle(of_wholesale)
+    assert "task_type wholesale-case: drift: nobody in 'refund-approvers' speaks for tenant 'wholesale'" in str(
+        problem.value
+    )
+    told = of_wholesale["entities.toml"].replace(DRIFT.encode(), DRIFT.replace("refund-approvers", "duty").encode())
+    compile_bundle(FILES | {"entities.toml": told})
+
+
+@pytest.mark.parametrize(("drift", "group"), [(DRIFT, "refund-approvers"), (DRIFT.replace(TOLD, ""), "")])
+def test_a_report_may_tell_nobody(drift: str, group: str) -> None:
+    found = compile_bundle(edited(DRIFT, drift.replace("suspend", "report")))
+    kind = found.register.task_types["customer-case"]
+    assert kind.drift is not None
+    assert (kind.drift.escalate_to, kind.drift.suspends) == (group, False)
 
 
 def test_taking_an_owner_away_stops_an_agent_though_a_type_names_it() -> None:

@@ -392,6 +392,16 @@ func laterEvents() []event {
 		{"task-resumed", "task.resumed", []field{
 			{"at", at(39)}, {"caller", from}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID},
 			{"agent", agent}, {"text", "a typing error in the tool"}}},
+		{"task-drifted-and-is-told", "task.drifted", []field{
+			{"at", at(55)}, {"caller", by}, {"tenant", "retail"}, {"task", taskID}, {"agent", agent},
+			{"task_type", "customer-case"}, {"reasons", list{"SEQUENCE_REFUSED", "TASK_BOUNDARY_EXCEEDED"}},
+			{"refusals", 3}, {"within", 600}, {"suspended", true}, {"revoked", 0}, {"status_indexes", indexes{}},
+			{"actions", list{"order.delete", "order.refund"}}, {"group", "desk"}}},
+		{"task-escalated", "task.escalated", []field{
+			{"at", at(56)}, {"tenant", "retail"}, {"task", taskID}, {"agent", agent}, {"group", "duty"}}},
+		{"task-resumed-by-token", "task.resumed", []field{
+			{"at", at(57)}, {"caller", service}, {"decided", manage}, {"tenant", "retail"}, {"task", taskID},
+			{"agent", agent}, {"text", "asked the customer"}, {"person", "mara"}}},
 	}
 }
 
