@@ -23,6 +23,7 @@ class Facts:
         revocations: rule of each revocation in force, by id.
         tasks: end of each task, by id; None while it lives.
         suspended: tasks that are.
+        drifted: where each task that drifted stands, by id.
         conversations: the task of each conversation.
         revoked: credentials that ended early.
         overrides: ids of those in force.
@@ -42,6 +43,7 @@ class Facts:
     revocations: dict[str, str]
     tasks: dict[str, int | None]
     suspended: set[str]
+    drifted: dict[str, str]
     conversations: dict[str, str]
     revoked: set[str]
     overrides: set[str]
@@ -78,6 +80,7 @@ def read(database: Path) -> Facts:
             revocations=pairs("SELECT id, rule FROM revocation"),
             tasks=pairs("SELECT id, ended_at FROM task"),
             suspended=set(pairs("SELECT id, suspended_at FROM task WHERE suspended_at IS NOT NULL")),
+            drifted=pairs("SELECT task, state FROM drifted"),
             conversations=pairs("SELECT conversation, id FROM task"),
             revoked=set(pairs("SELECT credential, position FROM revoked")),
             overrides=set(pairs("SELECT id, kind FROM override")),

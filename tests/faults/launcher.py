@@ -36,6 +36,7 @@ _OF_EVENT = {
     "outcome.reported": "report",
     "task.narrowed": "narrow_task",
     "task.resumed": "resume_task",
+    "task.drifted": "drift",
     "revocation.lifted": "lift",
     "override.lifted": "lift_override",
     "approval.withdrawn": "withdraw_approval",
@@ -51,6 +52,7 @@ _OF_WRITE = {
     "AddReport": "report",
     "NarrowTask": "narrow_task",
     "ResumeTask": "resume_task",
+    "AddDrifted": "drift",
     "LiftRevocation": "lift",
     "LiftOverride": "lift_override",
 }

@@ -46,15 +46,36 @@ async def narrow(broker: Spawned) -> Change:
     )
 
 
-async def resume(broker: Spawned) -> Change:
+async def strayed(broker: Spawned, times: int) -> str:
+    """Return a task in which the agent was refused so often what lies outside it."""
     task, _ = await begun(broker)
     assert await broker.agent.narrow(task, REFUND) == ""
-    for _ in range(DRIFTED):
+    for _ in range(times):
         assert await broker.agent.exchange(broker.name("outside"), task=task) == "TASK_BOUNDARY_EXCEEDED"
+    return task
+
+
+async def drift(broker: Spawned) -> Change:
+    """The refusal that is one too many; an answer of another kind is told as it is."""
+    task = await strayed(broker, DRIFTED - 1)
+
+    async def ask() -> str:
+        told = str(await broker.agent.exchange(broker.name("outside"), task=task))
+        return "" if told == "TASK_BOUNDARY_EXCEEDED" else told
+
+    return Change(
+        ask=ask,
+        stands=lambda facts: task in facts.suspended and facts.drifted.get(task) == "open",
+        event="task.drifted",
+    )
+
+
+async def resume(broker: Spawned) -> Change:
+    task = await strayed(broker, DRIFTED)
     assert await broker.agent.exchange(broker.name("outside"), task=task) == "TASK_SUSPENDED"
     return Change(
         ask=lambda: broker.security.resume(task),
-        stands=lambda facts: task not in facts.suspended,
+        stands=lambda facts: task not in facts.suspended and facts.drifted[task] == "resumed",
         event="task.resumed",
     )
 
@@ -92,6 +113,7 @@ async def lift_override(broker: Spawned) -> Change:
 
 
 VERBS: dict[str, Callable[[Spawned], Awaitable[Change]]] = {
+    "drift": drift,
     "narrow_task": narrow,
     "resume_task": resume,
     "withdraw_approval": withdraw,
@@ -100,8 +122,11 @@ VERBS: dict[str, Callable[[Spawned], Awaitable[Change]]] = {
 }
 
 
-@pytest.mark.parametrize("point", CHANGE, ids=lambda point: point.name)
-@pytest.mark.parametrize("verb", VERBS)
+# Who is refused is answered by the door as any exchange is: the issuer's points are this change's own.
+CELLS = [(verb, point) for verb in VERBS for point in CHANGE if verb != "drift" or point.victim == "issuer"]
+
+
+@pytest.mark.parametrize(("verb", "point"), CELLS, ids=[f"{verb}-{point.name}" for verb, point in CELLS])
 async def test_it_happened_whole_or_not_at_all_and_asking_again_brings_it_about(
     halves: Spawned, verb: str, point: Point
 ) -> None:
@@ -117,12 +142,17 @@ async def test_it_happened_whole_or_not_at_all_and_asking_again_brings_it_about(
     assert len(facts.of(change.event)) - len(before.of(change.event)) == (1 if point.committed else 0)
     assert differences(halves.ledger, facts) == []
 
+    unanswered = 0
+
     async def answered() -> tuple[str] | None:
+        nonlocal unanswered
         told = await change.ask()
+        unanswered += told in NO_ANSWER
         return None if told in NO_ANSWER else (told,)
 
     (told,) = await eventually(answered, within=60)
     facts = halves.facts()
     assert change.stands(facts)
-    assert point.committed or told == ""
+    # One that was not answered either, on a busy machine, may have brought it about.
+    assert point.committed or unanswered or told == ""
     assert differences(halves.ledger, facts) == []
