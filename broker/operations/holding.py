@@ -12,7 +12,7 @@ from broker.operations.requirements import Asked
 from broker.operations.work import Work, standing
 from broker.policy.bundle import CompiledPolicy
 from broker.policy.decision import Hold, Permit
-from broker.policy.step_up import StepUp
+from broker.policy.step_up import StepUp, StepUpKind
 from broker.store.approval_items import ApprovalUsable, BypassInForce, ChangeApproval, FewPending, OpenApproval
 from broker.store.interface import (
     Guard,
@@ -20,7 +20,8 @@ from broker.store.interface import (
     Write,
 )
 
-# Of one agent. What it asks beyond is refused, so that what people see first is what was asked first.
+# Of one agent; of what waits for the task's person alone, of one agent and person. What is asked beyond is refused, so
+# that what people see first is what was asked first.
 MOST_PENDING: Final = 32
 # Of those that could still be waiting: many short tasks may end with theirs, but nobody asks and takes back in a loop.
 MOST_WITHDRAWN: Final = 32 * MOST_PENDING
@@ -181,8 +182,16 @@ def opening_guards(work: Work, opening: Approval) -> Sequence[Guard]:
     """Return what must still hold inside the transaction for a request to be opened."""
     # One that takes the place of another is none more.
     most = MOST_PENDING + (work.replaced is not None)
-    few = FewPending(agent=work.agent, most=most, most_withdrawn=MOST_WITHDRAWN, now=work.now)
+    few = FewPending(
+        agent=work.agent, most=most, most_withdrawn=MOST_WITHDRAWN, now=work.now, person=_waited_for(work, opening)
+    )
     return (*standing(work, tenant=opening.tenant, policy_ids=opening.policy_ids), few)
+
+
+def _waited_for(work: Work, opening: Approval) -> str:
+    """Return whom a request waits for, where that is nobody but the person of its task; else nothing."""
+    group = any(each.kind is StepUpKind.GROUP for each in opening.requirements)
+    return work.task.person if work.task and not group else ""
 
 
 def opening_writes(work: Work, opening: Approval) -> Sequence[Write]:

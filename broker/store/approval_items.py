@@ -39,13 +39,15 @@ class FewPending:
     """Fewer than `most` requests of this agent wait for people. Refused with LIMIT_APPROVALS.
 
     And fewer than `most_withdrawn` were taken back of those that could still be waiting: else an agent that asks and
-    takes back, over and over, would fill the store.
+    takes back, over and over, would fill the store. With a `person`, those are counted that wait for nobody but the one
+    whom their task is for, of this one; without, all others: no customer uses up what is another's, or a group's.
     """
 
     agent: str
     most: int
     most_withdrawn: int
     now: datetime
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from broker.credential.token import Credential
 from broker.errors import Reason, Refusal
 from broker.operations.approval_calls import ApprovalCall, ApprovalPageCall, ListApprovalsCall
 from broker.operations.calls import RevokeCall
+from broker.operations.holding import MOST_PENDING
 from broker.operations.override_calls import ImposeCall, LiftOverrideCall
 from broker.operations.task_calls import ResumeTaskCall
 from broker.override import Stop, StopKind
@@ -317,6 +318,26 @@ async def test_one_token_a_hundred_times_at_once_gives_one_credential(shopping: 
     assert len(await events(shopping, "approval.approved")) == 1
     assert len(await events(shopping, "credential.granted")) == 1
     assert await refusal_of(say_yes(shopping, approval, token)) is Reason.APPROVAL_USED
+
+
+async def test_one_customers_flood_holds_up_nobody_else(tmp_path: Path) -> None:
+    async with opened(tmp_path, shop()) as world:
+        task = await begun_for(world, named(KATE))
+        for number in range(MOST_PENDING):
+            await world.held(**await payout(world, task=task.id, parameters={"account": f"{number}"}))
+        more = await begun_for(world, named(KATE))
+        assert (await world.refused(**await payout(world, task=more.id))).reason is Reason.LIMIT_APPROVALS
+        asked, approval = await held_for(world, LIAM)
+        await say_yes(world, approval, token_of(world, LIAM))
+        await world.granted(**asked, approval=approval)
+        unsaid = [await world.held(**await payout(world)) for _ in range(MOST_PENDING)]  # whose person nobody knows
+        assert (await world.refused(**await payout(world))).reason is Reason.LIMIT_APPROVALS
+        await change(world, shop(USER, GROUP))  # what waits for a group is counted with what is asked of the house
+        last = await begun_for(world, named("7003"))
+        assert (await world.refused(**await payout(world, task=last.id))).reason is Reason.LIMIT_APPROVALS
+        await world.withdraw(unsaid[0])
+        await world.held(**await payout(world, task=last.id))
+        assert (await world.refused(**await payout(world))).reason is Reason.LIMIT_APPROVALS
 
 
 async def test_a_stream_shows_a_customer_what_changes_of_theirs(shopping: World) -> None:

@@ -45,6 +45,14 @@ _WITHDRAW: Final = (
     " CASE WHEN state IN ('pending', 'approved') THEN ? ELSE decided_at END, state ="
     " CASE WHEN state IN ('pending', 'approved') THEN 'withdrawn' ELSE state END WHERE id = ?"
 )
+# What waits for nobody but the person whom its task is for; and of one such person.
+_NO_GROUP: Final = (
+    "NOT EXISTS (SELECT 1 FROM json_each(requirements) AS each WHERE json_extract(each.value, '$.kind') = 'group')"
+)
+_OF_ITS_PERSON_ALONE: Final = (
+    f"({_NO_GROUP} AND EXISTS (SELECT 1 FROM task WHERE task.id = approval.task AND person <> ''))"
+)
+_OF_ITS_PERSON: Final = f"{_NO_GROUP} AND EXISTS (SELECT 1 FROM task WHERE task.id = approval.task AND person = ?)"
 _MICROSECOND: Final = timedelta(microseconds=1)
 _UNDER_RULE: Final = {
     RuleKind.TASK: "task = :name AND task <> ''",
@@ -236,9 +244,10 @@ def _bypass_over(connection: sqlite3.Connection, guard: BypassInForce) -> Reason
 
 
 def _too_many(connection: sqlite3.Connection, guard: FewPending) -> Reason | None:
-    query = "SELECT count(*) FROM approval WHERE agent = ? AND state = ? AND pending_until > ?"
+    own, bound = (_OF_ITS_PERSON, (guard.person,)) if guard.person else (f"NOT {_OF_ITS_PERSON_ALONE}", ())
+    query = f"SELECT count(*) FROM approval WHERE agent = ? AND state = ? AND pending_until > ? AND {own}"
     for state, most in ((ApprovalState.PENDING, guard.most), (ApprovalState.WITHDRAWN, guard.most_withdrawn)):
-        (count,) = connection.execute(query, (guard.agent, state.value, from_time(guard.now))).fetchone()
+        (count,) = connection.execute(query, (guard.agent, state.value, from_time(guard.now), *bound)).fetchone()
         if count >= most:
             return Reason.LIMIT_APPROVALS
     return None
