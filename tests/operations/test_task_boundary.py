@@ -399,6 +399,7 @@ async def test_a_front_end_needs_the_policy_as_well_as_the_type(world: World) ->
 # --- races ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(300)
 async def test_ending_while_exchanging_leaves_no_live_credential(world: World) -> None:
     """Ten thousand exchanges, each against the end of its task: ended, cancelled, or narrowed to nothing that fits."""
     less = Boundary(actions=frozenset({"order.read"}))
