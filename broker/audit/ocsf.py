@@ -23,7 +23,8 @@ from broker.audit.ocsf_schema import (
     Attributes,
     Kind,
 )
-from broker.audit.shown import Shown, microseconds
+from broker.audit.shape import microseconds
+from broker.audit.shown import Shown
 
 PRODUCT: Final = MappingProxyType({"name": "spiffe-credential-broker", "vendor_name": "spiffe-credential-broker"})
 _STATUS: Final = MappingProxyType({UNKNOWN: "Unknown", SUCCESS: "Success", FAILURE: "Failure"})

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from broker.audit.entry import Opening
+from broker.audit.shape import EventMalformed
 from broker.audit.verify import LoggedEntry
 
 MAX_LINE_CHARACTERS: Final = 32 * 1024 * 1024
@@ -16,8 +17,17 @@ class SavedLogInvalid(ValueError):
 
 
 def to_line(position: int, content: bytes, openings: Sequence[Opening] = ()) -> str:
-    """Return one entry as one line, without its newline; the event's bytes survive as text."""
-    members: dict[str, object] = {"position": position, "event": content.decode()}
+    """Return one entry as one line, without its newline; the event's bytes survive as text.
+
+    Raises:
+        EventMalformed: they are none.
+
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as problem:
+        raise EventMalformed(f"the event at {position} cannot be read: it is not text") from problem
+    members: dict[str, object] = {"position": position, "event": text}
     if openings:
         members["openings"] = [
             {

@@ -1,16 +1,12 @@
 """Shown: an event taken apart, for the formats of others. Only what the stream carried is in it."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Self
 from urllib.parse import unquote
 
 from broker.audit.entry import VERSION, Opening
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECONDS: Final = 1_000_000
+from broker.audit.shape import EventMalformed, members_of, microseconds, opened_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +36,18 @@ class Shown:
 
     @classmethod
     def read(cls, position: int, content: bytes, openings: Iterable[Opening] = ()) -> Self:
-        """Take an event apart."""
-        text = content.decode()
-        opened = {opening.field: json.loads(opening.value) for opening in openings}
-        return cls(position=position, text=text, members=json.loads(text), opened=opened)
+        """Take an event apart.
+
+        Raises:
+            EventMalformed: it is none that can be read; the message says which.
+
+        """
+        try:
+            members = members_of(content)
+            opened = opened_of({opening.field: opening.value for opening in openings})
+        except EventMalformed as problem:
+            raise EventMalformed(f"the event at {position} cannot be read: {problem}") from problem
+        return cls(position=position, text=content.decode(), members=members, opened=opened)
 
     @property
     def type(self) -> str:
@@ -64,12 +68,6 @@ class Shown:
         """Where the request came from, when that was shown."""
         source = self.opened.get("source")
         return _peer(unquote(source)) if isinstance(source, str) else None
-
-
-def microseconds(at: str) -> int:
-    """Return an event's time, as it is written in events, in microseconds since 1970."""
-    since = datetime.strptime(at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC) - _EPOCH
-    return (since.days * 86_400 + since.seconds) * _MICROSECONDS + since.microseconds
 
 
 def _peer(source: str) -> Peer:

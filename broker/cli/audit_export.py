@@ -15,9 +15,10 @@ from broker.audit import saved
 from broker.audit.checkpoint import MAX_NOTE_BYTES, CheckpointInvalid, VerifierKey, stated
 from broker.audit.entry import Opening
 from broker.audit.saved import SavedLogInvalid
+from broker.audit.shape import EventMalformed
 from broker.audit.verify import Report, verify_log
 from broker.cli.audit_lines import write_lines
-from broker.cli.connection import REFUSED, fail, options, run, show
+from broker.cli.connection import NOT_ITS_LOG, REFUSED, fail, options, run, show
 from broker.client import BrokerError, Session
 from broker.v1 import audit_pb2
 
@@ -100,6 +101,8 @@ def export(  # noqa: PLR0913  # one parameter an option
 def _also(files: Files, form: str) -> str:
     try:
         return str(write_lines(form, files.log))
+    except EventMalformed as failure:
+        fail(f"{files.log} is saved and intact, but {failure}", NOT_ITS_LOG, REFUSED)
     except OSError as failure:
         raise _NoExport(f"{failure.filename or files.log}: {failure.strerror or failure}") from failure
 

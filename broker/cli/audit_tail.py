@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from broker.audit.entry import Opening
+from broker.audit.shown import Shown
 from broker.cli.audit_lines import line_in
 from broker.cli.connection import options, run
 from broker.client import CursorFile, Session, follow_audit
@@ -88,21 +89,22 @@ def _show_message(
             Opening(field=opening.field, value=opening.value.encode(), salt=opening.salt) for opening in event.openings
         ]
         if form == "text":
-            click.echo(_line(event.position, json.loads(event.event), openings))
+            click.echo(_line(Shown.read(event.position, event.event, openings), openings))
         else:
             click.echo(line_in(form, event.position, event.event, openings))
     if form == "json":
         click.echo(json.dumps({"from": message.from_position, "to": message.to_position, "cursor": message.cursor}))
 
 
-def _line(position: int, event: Mapping[str, Any], openings: list[Opening]) -> str:
+def _line(shown: Shown, openings: list[Opening]) -> str:
+    event = shown.members
     kind = str(event["type"])
     colour = _COLOURS.get(kind.rpartition(".")[2])
     parts = [
-        click.style(f"{position:>6}", dim=True),
+        click.style(f"{shown.position:>6}", dim=True),
         str(event["at"])[11:23],
-        click.style(kind.ljust(18), fg=colour),
-        str(event.get("spiffe_id", "-")).removeprefix("spiffe://"),
+        click.style(visible(kind).ljust(18), fg=colour),
+        visible(str(event.get("spiffe_id", "-")).removeprefix("spiffe://")),
         _what(event),
     ]
     opened = " ".join(f"{opening.field}={opening.value.decode()}" for opening in openings)

@@ -8,10 +8,14 @@ from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import click
 
+from broker.audit.shape import EventMalformed
 from broker.client import BrokerError, RefusedError, Session, Unavailable, Unreachable, connect
 from broker.errors import Reason
 from broker.link.identity import IdentityUnavailable
 
+NOT_ITS_LOG: Final = (
+    "Whoever answers there is no broker that this release can read, or lies; `audit tail --json` keeps it."
+)
 REFUSED: Final = 1
 UNREACHABLE: Final = 69
 
@@ -70,6 +74,8 @@ def guarded(work: Coroutine[Any, Any, T]) -> T:
         fail(f"refused{policies}: {_reason(refusal)}. {refusal.sentence}", refusal.next_step, REFUSED)
     except BrokerError as problem:
         fail(str(problem), "", REFUSED)
+    except EventMalformed as problem:
+        fail(f"what the broker sent is not its log: {problem}", NOT_ITS_LOG, REFUSED)
     except KeyboardInterrupt:
         sys.exit(130)
 

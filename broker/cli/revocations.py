@@ -9,8 +9,9 @@ import click
 from pyroaring import BitMap
 
 from broker.cli.connection import options, run
-from broker.client import CursorFile, Session, follow_revocations
+from broker.client import BrokerError, CursorFile, Session, follow_revocations
 from broker.v1 import revoke_pb2
+from broker.visible import visible
 
 
 @click.group
@@ -52,7 +53,7 @@ def _lines(message: revoke_pb2.SubscribeRevocationsResponse, *, as_json: bool) -
         snapshot = message.snapshot
         found.append({"position": message.from_position, "snapshot": _ended(snapshot.credential_ids, _bits(snapshot))})
     for each in message.revoked:
-        at = each.at.ToJsonString()
+        at = _time(each)
         ended = _ended(each.credential_ids, each.status_indexes)
         found.append({"position": each.position, "at": at, "rule": each.rule} | ended)
     if as_json:
@@ -65,7 +66,17 @@ def _lines(message: revoke_pb2.SubscribeRevocationsResponse, *, as_json: bool) -
 
 
 def _bits(snapshot: revoke_pb2.RevocationSnapshot) -> list[int]:
-    return list(BitMap.deserialize(snapshot.status_indexes)) if snapshot.status_indexes else []
+    try:
+        return list(BitMap.deserialize(snapshot.status_indexes)) if snapshot.status_indexes else []
+    except ValueError as problem:
+        raise BrokerError("What the broker sent as a list of what was revoked is none.") from problem
+
+
+def _time(revoked: revoke_pb2.Revoked) -> str:
+    try:
+        return revoked.at.ToJsonString()
+    except ValueError as problem:
+        raise BrokerError("What the broker sent as the time of a revocation is none.") from problem
 
 
 def _ended(credentials: Any, indexes: Any) -> dict[str, Any]:  # noqa: ANN401  # protobuf's repeated fields
@@ -76,10 +87,10 @@ def _ended(credentials: Any, indexes: Any) -> dict[str, Any]:  # noqa: ANN401  #
 def _line(found: dict[str, Any]) -> str:
     snapshot = found.get("snapshot")
     ended = snapshot or found
-    names = [*ended["credentials"], *(f"#{index}" for index in ended["status_indexes"])]
+    names = [*map(visible, ended["credentials"]), *(f"#{index}" for index in ended["status_indexes"])]
     position = click.style(f"{found['position']:>6}", dim=True)
     if snapshot:
         shown = " ".join(names) or "none"
         return "  ".join((position, click.style("revoked until now".ljust(28), fg="yellow"), shown))
-    rule = click.style(found["rule"].ljust(10), fg="red")
+    rule = click.style(visible(found["rule"]).ljust(10), fg="red")
     return "  ".join((position, found["at"][11:23], rule, " ".join(names) or "none of yours"))

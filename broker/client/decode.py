@@ -143,8 +143,16 @@ def _extent_message(each: Extent) -> types_pb2.Extent:
 
 
 def time_of(message: Timestamp) -> datetime:
-    """Return a time, UTC."""
-    return message.ToDatetime(tzinfo=UTC)
+    """Return a time, UTC.
+
+    Raises:
+        BrokerError: it is beyond any calendar.
+
+    """
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as problem:
+        raise BrokerError("The broker answered with a time that is none.") from problem
 
 
 def duration_of(lifetime: timedelta | None) -> Duration | None:
