@@ -271,10 +271,30 @@ def policy_without_owner(house: House) -> None:
 def policy_nobody_may_stop(house: House) -> None:
     without_golden_cases_of(house, "operator")
     for role in ("security", "duty"):
-        text = (house.policy / "policies.cedar").read_text()
-        before, at, rest = text.partition(f'@id("{role}-stops-and-lets-go-on")')
-        assert at
-        (house.policy / "policies.cedar").write_text(before + rest.partition(");\n")[2])
+        without_policy(house, f"{role}-stops-and-lets-go-on")
+
+
+def without_policy(house: House, name: str) -> None:
+    text = (house.policy / "policies.cedar").read_text()
+    before, at, rest = text.partition(f'@id("{name}")')
+    assert at
+    (house.policy / "policies.cedar").write_text(before + rest.partition(";\n")[2])
+
+
+def policy_without_redemption(house: House) -> None:
+    without_policy(house, "services-redeem-what-is-for-them")
+
+
+def policy_without_reports(house: House) -> None:
+    without_policy(house, "services-report-their-own-outcomes")
+
+
+def policy_that_lets_another_redeem(house: House) -> None:
+    text = (house.policy / "policies.cedar").read_text()
+    before, at, rest = text.partition('@id("services-redeem-what-is-for-them")')
+    assert at
+    changed = rest.replace("resource == principal", "resource != principal", 1)
+    (house.policy / "policies.cedar").write_text(before + at + changed)
 
 
 def policy_without_a_second_person(house: House) -> None:
@@ -561,6 +581,9 @@ BROKEN: list[tuple[str, str, Break, str]] = [
     ("policy-stoppers", "warning", policy_nobody_may_stop, "broker.override.impose"),
     ("policy-stoppers", "warning", policy_without_a_second_person, "Add a second operator"),
     ("policy-stoppers", "warning", policy_with_one_person_for_both, "of another person"),
+    ("policy-spending", "warning", policy_without_redemption, "Permit broker.redeem to services"),
+    ("policy-spending", "warning", policy_that_lets_another_redeem, "Permit broker.redeem to services"),
+    ("policy-spending", "warning", policy_without_reports, "Permit broker.outcome.report to services"),
     ("identity-issuers", "problem", issuer_down, "curl https://127.0.0.1:"),
     ("identity-issuers", "problem", issuer_of_another_name, "correct [[oidc]] issuer"),
     ("identity-issuers", "problem", issuer_without_keys, "curl https://127.0.0.1:"),

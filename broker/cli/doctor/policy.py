@@ -10,8 +10,13 @@ from broker.cli.doctor.setup import Setup
 from broker.operations.stoppers import LIFT, stoppers_of
 from broker.policy.bundle import BundleProblem
 from broker.policy.compiled import CompiledPolicy
+from broker.policy.decision import ActionClass, Allowed, ManageQuestion, Target, TargetKind
+from broker.policy.manage import decide_manage
+from broker.policy.paths import LOGIN
 
 _SHOWN: Final = 3
+REDEEM: Final = "broker.redeem"
+REPORT: Final = "broker.outcome.report"
 
 
 def policy_directory(setup: Setup) -> Finding:
@@ -83,6 +88,52 @@ def policy_stoppers(setup: Setup) -> Finding:
     return ok(f"{len(stop)} persons may stop everything, {len(lift)} may let it go on")
 
 
+def policy_spending(setup: Setup) -> Finding:
+    """Services may spend what is good once, and say what came of it."""
+    found = _compiled(setup)
+    services = _given_once(found)
+    for action, why in (
+        (REDEEM, "What is good once, a service spends at the broker before it acts: it would refuse every such call."),
+        (
+            REPORT,
+            "What became of such a credential would stay unknown, and what limits charged for it would stay charged.",
+        ),
+    ):
+        if without := [each for each in services if not _may_itself(found, each, action)]:
+            shown = ", ".join(without[:_SHOWN]) + (", ..." if len(without) > _SHOWN else "")
+            return warning(
+                f"credentials that are good once are given for {shown}, and no policy permits {action} there",
+                why=why,
+                fix=f"Permit {action} to services `when {{ resource == principal }}`, as `broker init` does.",
+            )
+    if not services:
+        return ok("no policy gives what is good once")
+    return ok(f"{len(services)} services may spend what is good once, and report on it")
+
+
+def _given_once(policy: CompiledPolicy) -> list[str]:
+    """Return the services that have something which a permit gives good once."""
+    types: set[str] = set()
+    for rule in policy.rules.values():
+        named = rule.named_actions()
+        for action in policy.actions.values():
+            covered = named is None or not named.isdisjoint({action.name, action.action_class.value})
+            once = rule.once or action.action_class is ActionClass.HIGH_IMPACT
+            if rule.permits and covered and once and action.action_class is not ActionClass.MANAGE:
+                types |= action.resources
+    return sorted(
+        service.spiffe_id
+        for service in policy.register.services.values()
+        if any(each.cedar_type in types for each in service.resource_types.values())
+    )
+
+
+def _may_itself(policy: CompiledPolicy, service: str, action: str) -> bool:
+    about = Target(kind=TargetKind.SERVICE, id=service)
+    question = ManageQuestion(principal=service, login=LOGIN, action=action, target=about)
+    return isinstance(decide_manage(policy, question), Allowed)
+
+
 def _persons(policy: CompiledPolicy, operators: Sequence[str]) -> set[str]:
     """Return who these operators are; two of them may be one person."""
     return {person.name for person in map(policy.register.person_of, operators) if person}
@@ -120,5 +171,6 @@ CHECKS: Final = (
     Check(id="policy-loads", look=policy_loads, above=("policy-directory",)),
     Check(id="policy-owners", look=policy_owners, above=("policy-loads",)),
     Check(id="policy-stoppers", look=policy_stoppers, above=("policy-loads",)),
+    Check(id="policy-spending", look=policy_spending, above=("policy-loads",)),
     Check(id="policy-domains", look=policy_domains, above=("policy-loads",)),
 )
