@@ -16,9 +16,11 @@ from broker.audit.cursor import Place, seal
 from broker.policy.schema import MANAGE_ACTIONS, PRINCIPAL_TYPES, TARGET_TYPES
 from broker.v1 import audit_pb2
 from tests.attacks.entrances import (
+    NOBODYS_APPROVAL,
     NOBODYS_CREDENTIAL,
     NOBODYS_TASK,
     Outcome,
+    approvals,
     audit,
     begin_task,
     exchange,
@@ -26,8 +28,11 @@ from tests.attacks.entrances import (
     request,
     revocations,
     revoke,
+    watch_approvals,
+    withdraw,
 )
 from tests.attacks.house import House, open_house
+from tests.attacks.refunds import hold
 from tests.operations.world import ORDERS, RETAIL_DESK, SECURITY, SUPPORT, WHOLESALE
 
 SHOP: Final = "spiffe://example.org/service/shop"
@@ -111,6 +116,16 @@ permit (principal == Agent::"{SUPPORT}", action == Action::"order.cancel", resou
 @max_lifetime("PT5M")
 @once
 permit (principal == Agent::"{WHOLESALE}", action == Action::"order.cancel", resource is Order);
+
+@id("support-refunds-when-its-desk-agrees")
+@max_lifetime("PT5M")
+@step_up("{{\\"kind\\": \\"group\\", \\"group\\": \\"desk\\"}}")
+permit (principal == Agent::"{SUPPORT}", action == Action::"order.refund", resource is Order);
+
+@id("wholesale-refunds-when-its-desk-agrees")
+@max_lifetime("PT5M")
+@step_up("{{\\"kind\\": \\"group\\", \\"group\\": \\"desk\\"}}")
+permit (principal == Agent::"{WHOLESALE}", action == Action::"order.refund", resource is Order);
 
 @id("anybody-lists-anything")
 @max_lifetime("PT5M")
@@ -204,10 +219,16 @@ async def open_tenancy() -> AsyncIterator[Tenancy]:
 
 async def _cursors(house: House, side: Side) -> dict[str, str]:
     own_log = audit_pb2.AuditFilter(tenant=side.tenant)
+    waiting = [await hold(house.good(side.agent)) for _ in range(2)]
+    page = await approvals(house.good(side.desk), page_size=1)
+    for each in waiting:
+        await withdraw(house.good(side.agent), each)
     return {
         "agents-cursor": (await first(revocations(house.good(side.agent)))).cursor,
         "services-cursor": (await first(revocations(house.good(side.service)))).cursor,
         "desks-cursor": (await first(audit(house.good(side.desk), filter=own_log))).cursor,
+        "page-cursor": page.next_page_token,
+        "approvers-cursor": (await first(watch_approvals(house.good(side.desk)))).cursor,
     }
 
 
@@ -215,13 +236,16 @@ def nobodys(house: House, names: str) -> str:
     """Return a name of this kind that is nobody's; a cursor is sealed all the same, for a reader that there is not."""
     if names.endswith("cursor"):
         store = house.issuer.verbs.attempt.recorder.store
-        stream = "audit" if names == "desks-cursor" else "revocations"
+        stream = {"desks-cursor": "audit", "approvers-cursor": "approvals", "page-cursor": "approvals"}.get(
+            names, "revocations"
+        )
         return seal(Place(log=store.log_id, stream=stream, reader=NOBODY, view="-"), 0, "", store.cursor_key)
     return {
         "task": NOBODYS_TASK,
         "credential": NOBODYS_CREDENTIAL,
         "own-credential": NOBODYS_CREDENTIAL,
         "once": NOBODYS_CREDENTIAL,
+        "approval": NOBODYS_APPROVAL,
         "agent": NOBODY,
         "service": NOBODY,
     }.get(names, "none-of-it")
@@ -233,6 +257,7 @@ _STANDING: Final = {
     "SELECT * FROM report WHERE credential = ?": "own-credential",
     "SELECT * FROM redemption WHERE credential = ?": "once",
     "SELECT * FROM revoked WHERE credential = ?": "credential",
+    "SELECT * FROM approval WHERE id = ?": "approval",
     "SELECT * FROM revocation WHERE tenant = ?": "tenant",
     "SELECT kid, state FROM key_ring WHERE kid <> ?": "tenant",
 }
@@ -241,7 +266,7 @@ _STANDING: Final = {
 def standing(house: House, held: Mapping[str, str]) -> list[object]:
     """Return how what a tenant has stands in the database: its work, what is revoked, and the keys."""
     with closing(sqlite3.connect(f"file:{house.settings.store.path}?mode=ro", uri=True)) as connection:
-        return [connection.execute(query, (held[names],)).fetchall() for query, names in _STANDING.items()]
+        return [connection.execute(query, (held.get(names, ""),)).fetchall() for query, names in _STANDING.items()]
 
 
 # --- what is told -----------------------------------------------------------------------------------------------------

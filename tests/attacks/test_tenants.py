@@ -15,10 +15,14 @@ import pytest
 
 from broker.v1 import audit_pb2, keys_pb2, outcome_pb2, override_pb2, types_pb2
 from tests.attacks.entrances import (
+    approval,
+    approvals,
+    approve,
     audit,
     begin_task,
     cancel_task,
     conversation,
+    deny,
     end_task,
     exchange,
     first,
@@ -36,8 +40,11 @@ from tests.attacks.entrances import (
     revocations,
     revoke,
     rotate_keys,
+    watch_approvals,
+    withdraw,
 )
 from tests.attacks.inventory import requests
+from tests.attacks.refunds import hold, refund
 from tests.attacks.tenancy import (
     MOMENT,
     RETAIL,
@@ -204,11 +211,38 @@ def rows_of_redemptions(by: str) -> Iterator[Row]:
                   ask={"Redeem": redeem})  # fmt: skip
 
 
+def approving(name: str) -> Ask:
+    """Return the exchange on an approval, in a task of the caller's own, at one of its entrances."""
+    ask = exchange if name == "Exchange" else conversation
+
+    async def asked(to: Any, approval: str) -> Any:
+        return await ask(to, refund((await begin_task(to)).task.task_id, approval))
+
+    return asked
+
+
+def rows_of_approvals() -> Iterator[Row]:
+    """An approval is its agent's and its approvers'. What each of these may do with it, nobody else may."""
+    theirs = partial(Row, names="approval", reason="APPROVAL_UNKNOWN")
+    asks: dict[str, Ask] = {"GetApproval": approval, "Deny": deny}
+    for by in ("agent", "service", "desk"):
+        yield theirs(field="approval_id", by=by, owner="desk", ask=asks)
+        yield theirs(field="approval_id", by=by, owner="desk", ask={"Approve": approve}, control="APPROVAL_MISMATCH")
+        yield theirs(field="approval_id", by=by, owner="agent", ask={"WithdrawApproval": withdraw})
+        yield Row(field="cursor", names="approvers-cursor", by=by, owner="desk", reason="CURSOR_FOREIGN",
+                  ask={"WatchApprovals": lambda to, name: first(watch_approvals(to, name))})  # fmt: skip
+        yield Row(field="page_token", names="page-cursor", by=by, owner="desk", reason="CURSOR_FOREIGN",
+                  ask={"ListApprovals": lambda to, name: approvals(to, page_token=name)})  # fmt: skip
+    asks = {name: approving(name) for name in ("Exchange", "ExchangeStream")}
+    yield theirs(field="approval_id", by="agent", owner="agent", ask=asks, control="APPROVAL_MISMATCH")
+
+
 def rows() -> Iterator[Row]:
     for by in ("agent", "service", "desk"):
         yield from rows_of_keys(by)  # first: time passes with every row, and keys become ready
     yield from rows_of_agents()
     yield from rows_of_reports()
+    yield from rows_of_approvals()
     for by in ("agent", "service", "desk"):
         yield from rows_of_revocation(by)
         yield from rows_of_the_log(by)
@@ -228,6 +262,8 @@ async def test_what_is_theirs_is_as_good_as_nothing(
     house, (ours, theirs), ask = tenancy.house, sides, row.ask[rpc]
     house.time.ahead += MOMENT
     held = await tenancy.at_work(theirs)
+    if row.names == "approval":
+        held["approval"] = await hold(house.good(theirs.agent))
     before, named, none = standing(house, held), held.get(row.names, ""), nobodys(house, row.names)
     of_them = [event for event in await house.log() if event.get("tenant") == theirs.tenant]
 
@@ -245,6 +281,8 @@ async def test_what_is_theirs_is_as_good_as_nothing(
         await lift(house.good(SECURITY), control.answer.revocation_id)
     if rpc == "ImposeOverride":
         await lift_override(house.good(DUTY), control.answer.override_id)
+    if row.names == "approval" and rpc not in ("Deny", "WithdrawApproval"):  # how many may wait is limited
+        await withdraw(house.good(theirs.agent), named)
 
 
 # Why there is no row: `Exchange` stands for the items of `ExchangeStream` as well.
@@ -254,7 +292,6 @@ _BOUND = "bounds what is asked, and names nothing"
 _OVERRIDES = (
     "tests/operations/test_override.py: test_an_operator_stops_what_its_tenants_own, test_each_sees_what_concerns"
 )
-_APPROVALS = "tests/operations/test_approval_people.py: test_what_is_another_tenants_is_as_if_it_were_not_there"
 _DRIFTED = "tests/operations/test_drifted.py: test_who_sees_it, test_a_page_is_nobody_elses"
 _TYPES = "narrows the caller's own task: tests/operations/test_task_boundary.py"
 WITHOUT: dict[str, str] = {
@@ -292,21 +329,14 @@ WITHOUT: dict[str, str] = {
     "LiftOverride.override_id": _OVERRIDES,
     "LiftOverride.reason": _OWN_WORDS,
     "ListOverrides.": _OVERRIDES,
-    "Exchange.approval_id": _APPROVALS,
     "ListApprovals.states": _BOUND,
     "ListApprovals.page_size": _BOUND,
-    "ListApprovals.page_token": _APPROVALS,
     "ListDriftedTasks.page_size": _BOUND,
     "ListDriftedTasks.page_token": _DRIFTED,
-    "GetApproval.approval_id": _APPROVALS,
-    "Approve.approval_id": _APPROVALS,
     "Approve.digest": "what is approved, which is refused first",
     "Approve.bypass": _BOUND,
-    "Deny.approval_id": _APPROVALS,
     "Deny.reason": _OWN_WORDS,
-    "WithdrawApproval.approval_id": _APPROVALS,
     "WithdrawApproval.reason": _OWN_WORDS,
-    "WatchApprovals.cursor": _APPROVALS,
     "ResumeTask.reason": _OWN_WORDS,
     "Report.reports.report_id": "each service's own: test_a_report_is_its_services_own",
     "Report.reports.at": _BOUND,
@@ -357,6 +387,28 @@ async def test_what_is_nearly_a_tenant_is_none(tenancy: Tenancy, name: str) -> N
     for call in tries:
         assert (await outcome(call)).reason == "TENANT_REFUSED"
     assert await first(audit(desk, filter=log_of(tenant="retail")))
+
+
+async def test_each_desk_sees_what_waits_for_itself(tenancy: Tenancy) -> None:
+    """In lists, and as it comes."""
+    house = tenancy.house
+    for ours, theirs in SIDES.values():
+        following = {side: watch_approvals(house.good(side.desk)) for side in (ours, theirs)}
+        for call in following.values():
+            await call.read()  # from here on
+        name = await hold(house.good(theirs.agent))
+        seen = {}
+        for side, call in following.items():
+            heard, beats = set[str](), 0
+            while beats < 3:  # what there was to tell has been told
+                message = await call.read()
+                beats += not message.approvals
+                heard |= {each.approval_id for each in message.approvals}
+            call.cancel()
+            listed = {each.approval_id for each in (await approvals(house.good(side.desk))).approvals}
+            seen[side] = (name in heard, name in listed)
+        assert seen == {theirs: (True, True), ours: (False, False)}
+        await withdraw(house.good(theirs.agent), name)
 
 
 async def test_a_report_is_its_services_own(tenancy: Tenancy) -> None:
