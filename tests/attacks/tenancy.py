@@ -258,7 +258,8 @@ _STANDING: Final = {
     "SELECT * FROM redemption WHERE credential = ?": "once",
     "SELECT * FROM revoked WHERE credential = ?": "credential",
     "SELECT * FROM approval WHERE id = ?": "approval",
-    "SELECT * FROM revocation WHERE tenant = ?": "tenant",
+    # The newest: old ones are forgotten, as time passes here with every row.
+    "SELECT * FROM revocation WHERE tenant = ? ORDER BY rowid DESC LIMIT 1": "tenant",
     "SELECT kid, state FROM key_ring WHERE kid <> ?": "tenant",
 }
 
