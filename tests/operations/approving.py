@@ -128,7 +128,7 @@ async def say_yes(
     world: World, approval: str, subject: str = "", *, who: str = CHAT, **fields: Any
 ) -> ApprovalAnswered:
     """Say yes as a person, to what stands in the store."""
-    stored = world.issuer.verbs.attempt.recorder.store.approval(approval)
+    stored = await world.stored(lambda store: store.approval(approval))
     digest = fields.pop("digest", stored.digest() if stored else "sha-256:none")
     call = ApproveCall(context=context(world, who, subject), approval=approval, digest=digest, **fields)
     return await world.issuer.approve(call)

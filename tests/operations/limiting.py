@@ -97,6 +97,5 @@ async def give_back(world: World, *credentials: Credential) -> list[int]:
     items = [
         Item(writes=(GiveBack(credential=each.grant.credential_id, at=now),), accepted=entry) for each in credentials
     ]
-    store = world.issuer.verbs.attempt.recorder.store
-    answers = await world.issuer.worker.run(lambda: store.commit(items))
+    answers = await world.stored(lambda store: store.commit(items))
     return [len(answer.revoked) for answer in answers if isinstance(answer, Committed)]

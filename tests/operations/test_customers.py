@@ -250,7 +250,7 @@ async def test_a_yes_in_one_conversation_is_none_in_another(shopping: World) -> 
     other_asked, other = await held_for(shopping)
     token = token_of(shopping)
     assert await shown_to(shopping, token) == [approval, other]
-    stored = shopping.issuer.verbs.attempt.recorder.store.approval(other)
+    stored = await shopping.stored(lambda store: store.approval(other))
     assert stored is not None
     mixed_up = say_yes(shopping, approval, token, digest=stored.digest())
     assert await refusal_of(mixed_up) is Reason.APPROVAL_MISMATCH

@@ -168,11 +168,10 @@ async def test_request_ids_are_known_after_a_restart_and_for_a_day(tmp_path: Pat
         changed = await world.rotate(request_id="r1")
     async with open_world(tmp_path) as world:
         assert await world.rotate(request_id="r1") == changed
-        store = world.issuer.verbs.attempt.recorder.store
-        await world.issuer.worker.run(lambda: store.forget_expired(changed.at + timedelta(hours=23)))
-        assert store.key_request(SECURITY, "r1") is not None
-        await world.issuer.worker.run(lambda: store.forget_expired(changed.at + timedelta(days=1)))
-        assert store.key_request(SECURITY, "r1") is None
+        await world.stored(lambda store: store.forget_expired(changed.at + timedelta(hours=23)))
+        assert await world.stored(lambda store: store.key_request(SECURITY, "r1")) is not None
+        await world.stored(lambda store: store.forget_expired(changed.at + timedelta(days=1)))
+        assert await world.stored(lambda store: store.key_request(SECURITY, "r1")) is None
 
 
 @USES

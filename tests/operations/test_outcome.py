@@ -315,8 +315,7 @@ async def test_what_was_charged_is_given_back_once(world: World) -> None:
 
 
 async def _forget(world: World) -> None:
-    store = world.issuer.verbs.attempt.recorder.store
-    while await world.issuer.worker.run(lambda: store.forget_expired(world.time())):
+    while await world.stored(lambda store: store.forget_expired(world.time())):
         pass
 
 
@@ -327,7 +326,7 @@ async def test_an_outcome_comes_hours_after_the_credential_is_over(world: World)
     use = await accepted(world, credential)
     world.time.ahead = timedelta(hours=20)
     await _forget(world)
-    assert world.issuer.verbs.attempt.recorder.store.grant(credential) is None, "it is forgotten as a grant"
+    assert await world.stored(lambda store: store.grant(credential)) is None, "it is forgotten as a grant"
     late = said("accepted", credential)
     assert reasons(await world.report(said("done", use=use), late, use)) == [None, None, None]
     assert reasons(await world.report(said("accepted", credential), who=CHAT)) != [None]

@@ -343,14 +343,15 @@ async def test_a_class_is_stopped_whole_when_nobody_knows_the_classes(tmp_path: 
 
 async def test_whom_a_new_bundle_lets_stop_takes_the_place_of_whom_the_last_did(tmp_path: Path) -> None:
     async with open_world(tmp_path) as world:
-        store = world.issuer.verbs.attempt.recorder.store
-        assert {(each.spiffe_id, each.tenant) for each in store.stoppers()} == {
+        before = await world.stored(lambda store: store.stoppers())
+        assert {(each.spiffe_id, each.tenant) for each in before} == {
             (SECURITY, ""),
             (DUTY, ""),
             (RETAIL_DESK, "retail"),
         }
-        store.commit([Item(writes=(ActivatePolicy(digest="sha-256:another"),))])
-        assert store.stoppers() == []
+        another = Item(writes=(ActivatePolicy(digest="sha-256:another"),))
+        await world.stored(lambda store: store.commit([another]))
+        assert await world.stored(lambda store: store.stoppers()) == []
 
 
 # --- one person, two identities -------------------------------------------------------------------------------------

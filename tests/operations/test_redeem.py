@@ -363,10 +363,9 @@ async def test_a_lifted_override_lets_go_on_what_was_given_since(world: World) -
 async def test_what_is_over_is_forgotten_with_its_redemption_and_nothing_comes_back(world: World) -> None:
     credential = await once(world)
     await world.redeem(credential)
-    store = world.issuer.verbs.attempt.recorder.store
     await later(world, 121)
-    await world.issuer.worker.run(lambda: store.forget_expired(world.time()))
-    assert await world.issuer.worker.run(lambda: store.redemption(credential.grant.credential_id)) is None
+    await world.stored(lambda store: store.forget_expired(world.time()))
+    assert await world.stored(lambda store: store.redemption(credential.grant.credential_id)) is None
     world.time.ahead -= timedelta(seconds=121)  # a clock that is set back
     assert await refused(world.redeem(credential)) is Reason.CREDENTIAL_UNKNOWN
 
@@ -377,7 +376,7 @@ async def test_the_bundle_that_lets_services_redeem_is_still_the_active_one(
     """With another replica of the broker in between; with one, nothing comes between decision and commit."""
     credential = await once(world)
     store = world.issuer.verbs.attempt.recorder.store
-    commit, active = store.commit, store.active_policy()
+    commit, active = store.commit, await world.stored(lambda store: store.active_policy())
 
     def after_another(items: Any) -> Any:
         commit([Item(writes=(ActivatePolicy(digest="sha-256:another"),))])

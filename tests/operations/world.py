@@ -1,13 +1,13 @@
 """An issuer composed as in production: a store in a temporary folder, a fake trust domain, the example bundle."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from broker.app.issuer import open_issuer
@@ -49,10 +49,12 @@ from broker.operations.task_calls import ResumeTaskCall
 from broker.outcome import Report, ReportKind
 from broker.override import Override, Stop, StopKind
 from broker.settings import load
+from broker.store.interface import Store
 from broker.svid.principal import Evidence, TrustBundles
 from broker.task import Task
 from tests.fakes.trust_domain import TrustDomain
 
+Answer = TypeVar("Answer")
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "examples" / "support-desk" / "policy"
 
@@ -221,6 +223,10 @@ class World:
 
     async def revocations(self, who: str = ORDERS, cursor: str = "") -> RevocationPage:
         return await self.issuer.revocation_page(RevocationPageCall(context=self.context(who), cursor=cursor))
+
+    async def stored(self, ask: Callable[[Store], Answer]) -> Answer:
+        """Return what the store answers in the thread that alone may ask it: two at once can crash the process."""
+        return await self.issuer.worker.run(lambda: ask(self.issuer.verbs.attempt.recorder.store))
 
     async def events(self, who: str = SECURITY, *, personal: bool = False, **wanted: Any) -> list[AuditEvent]:
         """Return the whole log, or what the filter leaves of it."""
