@@ -41,6 +41,7 @@ class Request:
     decided: int = 0
     bypass: int | None = None
     given: int = 0
+    ended_late: str = ""
 
     def at(self, now: int) -> str:
         """Where it stands."""
@@ -53,7 +54,15 @@ class Request:
     def end(self, state: str, now: int) -> None:
         if self.at(now) in OPEN:
             self.state = state
+        elif self.state in OPEN:
+            self.ended_late = state
         self.bypass = None
+
+    def settle(self, found: ApprovalState) -> None:
+        """Of what was late already when it was ended, whoever looked first has written what it saw."""
+        if self.ended_late and found is ApprovalState(self.ended_late):
+            self.state = self.ended_late
+        self.ended_late = ""
 
 
 class Approvals(Machine):
@@ -215,6 +224,7 @@ class Approvals(Machine):
         for each in self.requests:
             assert each.given <= 1
             shown = self.run(self.world.approval(each.id, SUPPORT))
+            each.settle(shown.state)
             assert shown.state is ApprovalState(each.at(self.now)), each
             bypassing = shown.bypass_until is not None and shown.bypass_until > self.world.time()
             assert bypassing is each.bypasses(self.now)
