@@ -6,7 +6,7 @@ VENV := .venv/bin
 AGAINST ?= $(shell git describe --tags --abbrev=0 2>/dev/null || git rev-parse --quiet --verify HEAD~1 || echo HEAD)
 
 # Two files at a time: tests wait more than they work. PYTEST_ARGS="-n 0": one after the other, on this terminal.
-PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile
+PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo recording test test-containers bench attack mutants fuzz fuzz-full faults faults-full audit lint format generate generate-check breaking requirements spire spire-up spire-down clean
