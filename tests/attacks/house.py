@@ -31,6 +31,7 @@ from tests.fakes.trust_domain import Svid, TrustDomain, pem
 from tests.fakes.workload_api import WorkloadApi
 from tests.operations.world import BROKER, BUNDLE, SECURITY, Time, configuration
 from tests.polling import eventually
+from tests.unit.policy.bundles import compiled
 
 NAME = "broker.example.org"
 HEARTBEAT = "PT0.2S"
@@ -179,7 +180,6 @@ class House:
     async def policy(self, change: Callable[[dict[str, str]], Mapping[str, str | None]]) -> None:
         """Change files of the bundle (None removes one), and wait until the change decides."""
         folder = self.settings.policy.dir
-        before = (await self.issuer.state()).policy_digest
         texts = {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
         for name, text in change(texts).items():
             if text is None:
@@ -187,12 +187,12 @@ class House:
             else:  # whole or not at all: the broker looks every tenth of a second
                 (self.folder / name).write_text(text)
                 (self.folder / name).replace(folder / name)
-        await eventually(lambda: self._swapped(before))
+        wanted = compiled({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}).digest
+        await eventually(lambda: self._decides(wanted))
 
-    async def _swapped(self, before: str) -> bool:
-        state = await self.issuer.state()
-        assert not state.policy_problem, state.policy_problem
-        return state.policy_digest != before
+    async def _decides(self, digest: str) -> bool:
+        """Whether it is this bundle that decides; one that was seen half is seen whole in a moment."""
+        return (await self.issuer.state()).policy_digest == digest
 
 
 @asynccontextmanager

@@ -231,12 +231,12 @@ async def test_their_names_find_nothing_in_our_view(tenancy: Tenancy, sides: tup
             await shown(house, ours.desk, tenant=ours.tenant, **{field: name})
             for name in (held[names], nobodys(house, names), own[names])
         ]
-        # A read is an event too: the next one covers it. What is shown in the ranges is the same.
+        # A read is an event too: the next one covers it, unless a page ends there. What is shown is the same.
         found = [[event for *_, events in view for event in events] for view in views]
         assert found[0] == found[1] == []
         assert found[2]
         assert views[0][0][0] == views[1][0][0] == 0
-        assert [stop for _, stop, _ in views[1]][-1] == [stop for _, stop, _ in views[0]][-1] + 1
+        assert [stop for _, stop, _ in views[1]][-1] - [stop for _, stop, _ in views[0]][-1] in (0, 1)
 
 
 @both_ways
