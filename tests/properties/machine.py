@@ -119,8 +119,4 @@ def tell(name: str, counts: Counter[str], *kept: str) -> None:
     last = held["sittings"][-1]
     text = results.table(["machine", "steps", "of which"], rows)
     text += f"\nThe last sitting: `{last['command']}`, commit `{last['commit']}`, {last['machine']}.\n"
-    results.put(
-        PAGE,
-        "machines",
-        f"{text}\nThe last sitting: `{last['command']}`, commit `{last['commit']}`, {last['machine']}.\n",
-    )
+    results.put(PAGE, "machines", text)
