@@ -21,7 +21,7 @@ class Drifted:
         task: the task's id.
         agent: SPIFFE ID of the agent whose task it is.
         tenant: the tenant that it is pinned to.
-        group: who was told first, as its type in the bundle said then.
+        group: who was told, as its type in the bundle said when it drifted last.
         since: when it drifted first, of the times that nobody has answered; UTC.
         at: when it drifted last; UTC.
         times: how often since then.
@@ -30,7 +30,7 @@ class Drifted:
         reasons: why they were refused, sorted.
         actions: which ones were refused, sorted.
         state: open until the task is resumed, ended or revoked.
-        escalated: the groups that were told as well because nobody answered, the first first.
+        escalated: the groups that were told as well, because nobody answered or since the type named them before.
         escalate_at: when the next group is told; None: no more follow. UTC.
 
     """

@@ -38,8 +38,8 @@ class DriftedTask:
         within: within this time.
         reasons: for these reasons, sorted.
         actions: of these actions, sorted.
-        group: the group that was told.
-        escalated_to: groups that were told as well, because nobody answered.
+        group: the group that was told, as its type said the last time.
+        escalated_to: groups that were told as well, because nobody answered or since the type named them before.
 
     """
 

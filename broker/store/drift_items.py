@@ -16,7 +16,10 @@ class DriftOpen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddDrifted:
-    """Remember that a task drifted. One that waits already stays one: it is told as often, and longer."""
+    """Remember that a task drifted. One that waits already stays one: it is told as often, and longer.
+
+    A group that its type did not name before is told besides.
+    """
 
     drifted: Drifted
 

@@ -816,7 +816,7 @@ class DriftedTask(_message.Message):
 
     @_builtins.property
     def escalated_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Groups that were told as well, because nobody answered."""
+        """Groups that were told as well, because nobody answered or since the type named them before."""
 
     def __init__(
         self,

@@ -75,10 +75,23 @@ def test_it_is_remembered_as_it_was_written(store: Store) -> None:
 def test_there_is_one_of_a_task_and_it_is_told_as_often(store: Store) -> None:
     begun(store, "a")
     write(store, AddDrifted(drifted=DRIFTED))
-    again = replace(DRIFTED, since=LATER, at=LATER, actions=("order.list",), escalate_at=None, group="other")
+    again = replace(DRIFTED, since=LATER, at=LATER, actions=("order.list",), escalate_at=None)
     write(store, AddDrifted(drifted=again))
     expected = replace(DRIFTED, at=LATER, actions=("order.list",), times=2)
     assert store.drifted("task_a") == expected, "whom was told since when stays"
+
+
+def test_a_group_that_is_named_by_now_is_told_beside_those_before(store: Store) -> None:
+    begun(store, "a")
+    write(store, AddDrifted(drifted=DRIFTED))
+    at = LATER + timedelta(minutes=5)
+    again = replace(DRIFTED, since=LATER, at=LATER, escalate_at=at, group="other")
+    write(store, AddDrifted(drifted=again))
+    expected = replace(DRIFTED, at=LATER, times=2, group="other", escalated=("desk",), escalate_at=at)
+    assert store.drifted("task_a") == expected
+    write(store, AddDrifted(drifted=replace(DRIFTED, at=LATER)))
+    back = replace(expected, times=3, group="desk", escalated=("other",), escalate_at=DRIFTED.escalate_at)
+    assert store.drifted("task_a") == back, "each once"
 
 
 def test_one_that_was_answered_begins_anew_behind_the_others(store: Store) -> None:

@@ -447,6 +447,21 @@ async def test_a_bundle_that_takes_the_group_away_leaves_it_to_operators(world: 
     assert await seen(world, LEAD) == [again.id], "under the new name"
 
 
+async def test_a_group_that_the_bundle_names_by_now_is_told_the_next_time(world: World) -> None:
+    """As `task.drifted` says; else a task would be suspended, and nobody whom its type names could let it go on."""
+    await changed(world, "entities.toml", lambda text: text.replace(*REPORT_ONLY))
+    task = await world.begin(boundary=ONLY_READS)
+    await stray(world, task, REFUSALS)
+    told = EXAMPLE["entities.toml"].decode().replace(FOR_A_GROUP, ', escalate_to = "duty"')
+    await changed(world, "entities.toml", lambda _: told)
+    await stray(world, task, REFUSALS)
+    assert await is_suspended(world, task)
+    assert [event["group"] for event in await events(world, "task.drifted")] == ["refund-approvers", "duty"]
+    assert await seen(world, DUTY) == await seen(world, LEAD) == [task.id]
+    await resume(world, task.id, DUTY)
+    await world.granted(task=task.id)
+
+
 async def test_a_type_without_drift_by_now_keeps_what_waits(world: World) -> None:
     task = await drifted(world)
     lines = EXAMPLE["entities.toml"].splitlines(keepends=True)

@@ -25,6 +25,8 @@ _AGAIN: Final = (
     "UPDATE drifted SET at = ?, refusals = ?, within = ?, reasons = ?, actions = ?, times = times + 1, changed = ?"
     " WHERE task = ? AND state = 'open'"
 )
+# Another group, where the type names another by now; who was told before stays told.
+_TELL: Final = "UPDATE drifted SET told = ?, escalated = ?, escalate_at = ? WHERE task = ?"
 _ESCALATE: Final = (
     "UPDATE drifted SET escalated = CASE ?1 WHEN '' THEN escalated ELSE json_insert(escalated, '$[#]', ?1) END,"
     " escalate_at = ?2, changed = CASE ?1 WHEN '' THEN changed ELSE ?3 END WHERE task = ?4 AND state = 'open'"
@@ -57,6 +59,7 @@ def _add(connection: sqlite3.Connection, drifted: Drifted, position: int) -> Non
         to_json(drifted.actions),
     )
     if connection.execute(_AGAIN, (*last, position, drifted.task)).rowcount:
+        _tell(connection, drifted)
         return
     connection.execute("DELETE FROM drifted WHERE task = ?", (drifted.task,))  # an earlier one, that was answered
     whose = (drifted.task, drifted.agent, drifted.tenant, drifted.group, from_time(drifted.since))
@@ -68,6 +71,14 @@ def _add(connection: sqlite3.Connection, drifted: Drifted, position: int) -> Non
         position,
     )
     connection.execute(_ADD, (*whose, *last, *where))
+
+
+def _tell(connection: sqlite3.Connection, drifted: Drifted) -> None:
+    ((_, earlier),) = _numbered(connection, "number", "task = ?", drifted.task)
+    if earlier.group != drifted.group:
+        others = [group for group in earlier.groups if group != drifted.group]
+        row = (drifted.group, to_json(others), _from_time(drifted.escalate_at), drifted.task)
+        connection.execute(_TELL, row)
 
 
 def close(connection: sqlite3.Connection, task: str, state: DriftState, position: int) -> None:
