@@ -355,6 +355,31 @@ async def test_it_is_closed_with_what_ends_the_task(world: World) -> None:
     await eventually(none)
 
 
+async def test_lifting_the_revocation_of_a_suspended_task_has_somebody_told(world: World) -> None:
+    """Else it would stand there suspended: shown to nobody, and let go on by none of those who were told."""
+    task, over = await drifted(world), await drifted(world)
+    revoked = [await world.revoke("task", each.id) for each in (task, task, over)]
+    await world.end(over.id)
+    start = (await changes(world, "")).page.cursor
+    store = world.issuer.verbs.attempt.recorder.store
+    for made in (revoked[0], revoked[2]):
+        await world.lift(made.revocation)
+        assert await seen(world) == [], "it is revoked still, or it is over"
+    before = store.approval_changes
+    await world.lift(revoked[1].revocation)
+    assert store.approval_changes > before
+    assert await seen(world) == [task.id]
+    assert states(await changes(world, start)) == [(task.id, DriftState.OPEN)]
+    world.time.ahead += NEXT
+
+    async def told() -> list[str]:
+        return await seen(world, DUTY)
+
+    assert await eventually(told) == [task.id]
+    await resume(world, task.id, LEAD)
+    await world.granted(task=task.id)
+
+
 async def test_stopping_the_agent_leaves_it_to_be_answered(world: World) -> None:
     task = await drifted(world)
     await world.revoke("agent", SUPPORT)

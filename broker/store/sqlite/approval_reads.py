@@ -12,7 +12,7 @@ from broker.intent import Intent
 from broker.override import Stop
 from broker.store.approval_items import ApprovalView, ChangeApproval, OpenApproval
 from broker.store.drift_items import AddDrifted, EscalateDrifted
-from broker.store.interface import AddOverride, AddRevocation, EndTask, Item, ResumeTask, SuspendTask
+from broker.store.interface import AddOverride, AddRevocation, EndTask, Item, LiftRevocation, ResumeTask, SuspendTask
 from broker.store.sqlite.approvals import APPROVAL, open_under, to_approval
 from broker.store.sqlite.asking import Asking
 from broker.store.sqlite.rows import from_time, to_json
@@ -28,6 +28,7 @@ _CHANGING: Final = (
     ChangeApproval,
     EndTask,
     EscalateDrifted,
+    LiftRevocation,
     OpenApproval,
     ResumeTask,
     SuspendTask,

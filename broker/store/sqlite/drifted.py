@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from broker.credential.revocation import Rule, RuleKind
 from broker.drifted import Drifted, DriftState
 from broker.store.drift_items import AddDrifted, DriftWrite, EscalateDrifted
 from broker.store.outcome_items import Outside, ResumeTask
 from broker.store.sqlite import drifting
 from broker.store.sqlite.asking import Asking
-from broker.store.sqlite.rows import Row, from_time, to_json, to_time
+from broker.store.sqlite.rows import Row, from_rule, from_time, to_json, to_time
 
 # Of those that are due, in one go.
 BATCH: Final = 256
@@ -30,6 +31,12 @@ _TELL: Final = "UPDATE drifted SET told = ?, escalated = ?, escalate_at = ? WHER
 _ESCALATE: Final = (
     "UPDATE drifted SET escalated = CASE ?1 WHEN '' THEN escalated ELSE json_insert(escalated, '$[#]', ?1) END,"
     " escalate_at = ?2, changed = CASE ?1 WHEN '' THEN changed ELSE ?3 END WHERE task = ?4 AND state = 'open'"
+)
+# The next group is asked for anew: it may have been due meanwhile.
+_REOPEN: Final = (
+    "UPDATE drifted SET state = 'open', escalate_at = ?, changed = ? WHERE task = ? AND state = 'ended' AND EXISTS"
+    " (SELECT 1 FROM task WHERE id = drifted.task AND ended_at IS NULL AND suspended_at IS NOT NULL)"
+    " AND NOT EXISTS (SELECT 1 FROM revocation WHERE rule = ?)"
 )
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -85,6 +92,12 @@ def close(connection: sqlite3.Connection, task: str, state: DriftState, position
     """Note that the drift of a task needs nobody any more."""
     query = "UPDATE drifted SET state = ?, escalate_at = NULL, changed = ? WHERE task = ? AND state = 'open'"
     connection.execute(query, (state.value, position, task))
+
+
+def reopen(connection: sqlite3.Connection, rule: Rule, at: datetime, position: int) -> None:
+    """Let the drift of a task wait again whose last revocation was lifted: the task stands there suspended."""
+    if rule.kind is RuleKind.TASK:
+        connection.execute(_REOPEN, (from_time(at), position, rule.name, from_rule(rule)))
 
 
 def forget(connection: sqlite3.Connection, batch: int) -> None:

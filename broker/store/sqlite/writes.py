@@ -49,6 +49,7 @@ from broker.store.sqlite.rows import (
     from_time,
     to_json,
     to_revoked,
+    to_rule,
 )
 
 _GRANT_ALSO: Final = "audience, request_id, declared, bundle, approval"
@@ -105,6 +106,8 @@ def apply(  # noqa: C901, PLR0912 - one for each write
                 approvals.withdraw(connection, rule, revocation.at, position)
                 if rule.kind is RuleKind.TASK:
                     drifted.close(connection, rule.name, DriftState.ENDED, position)
+            case LiftRevocation():
+                _lift(connection, write, position)
             case AddOverride(override=override):
                 overrides.add(connection, override)
                 where, bound = overrides.covered(write)
@@ -143,7 +146,7 @@ def apply(  # noqa: C901, PLR0912 - one for each write
     return revoked
 
 
-def _put(  # noqa: C901 - one for each write
+def _put(
     connection: sqlite3.Connection,
     write: AddGrant
     | AddTask
@@ -151,7 +154,6 @@ def _put(  # noqa: C901 - one for each write
     | NoteGranted
     | HearTask
     | NarrowTask
-    | LiftRevocation
     | LiftOverride
     | PutKey
     | ActivatePolicy
@@ -167,8 +169,6 @@ def _put(  # noqa: C901 - one for each write
             tasks.change(connection, write)
         case CountDrift() | ForgetDrift():
             drifting.change(connection, write)
-        case LiftRevocation():
-            connection.execute("DELETE FROM revocation WHERE id = ?", (write.revocation_id,))
         case LiftOverride():
             overrides.lift(connection, write.override_id)
         case PutKey(key=key):
@@ -181,6 +181,12 @@ def _put(  # noqa: C901 - one for each write
             limits.charge(connection, write)
         case NoteGranted():
             limits.note(connection, write)
+
+
+def _lift(connection: sqlite3.Connection, write: LiftRevocation, position: int) -> None:
+    query = "DELETE FROM revocation WHERE id = ? RETURNING rule"
+    for (rule,) in connection.execute(query, (write.revocation_id,)).fetchall():
+        drifted.reopen(connection, to_rule(rule), write.at, position)
 
 
 def _add_grant(connection: sqlite3.Connection, write: AddGrant) -> None:
