@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import MutableMapping
 from contextlib import suppress
@@ -47,7 +48,8 @@ class Libraries(logging.Handler):
         except Exception:  # noqa: BLE001 - arguments that do not fit, or that cannot be shown
             first = "a line that cannot be shown"
         log = structlog.get_logger(record.name)
-        log.log(record.levelno, first, logger=record.name, exc_info=record.exc_info[1] if record.exc_info else None)
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # of those between, structlog knows none
+        log.log(level, first, logger=record.name, exc_info=record.exc_info[1] if record.exc_info else None)
 
 
 def configure_logs() -> None:
@@ -66,6 +68,14 @@ def configure_logs() -> None:
         logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+    # Python's own print the message of what nobody caught: of the process, of a thread, of an object that goes.
+    sys.excepthook = lambda _kind, problem, _trace: _uncaught(problem)
+    threading.excepthook = lambda args: _uncaught(args.exc_value)
+    sys.unraisablehook = lambda args: _uncaught(args.exc_value)
+
+
+def _uncaught(problem: BaseException | None) -> None:
+    structlog.get_logger().error("nobody caught this", exc_info=problem)
 
 
 def without_values(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

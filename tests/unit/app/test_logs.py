@@ -1,8 +1,13 @@
 """A defect's log line says where, never with what."""
 
 import io
+import logging
+import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import structlog
 
 from broker.app.logs import configure_logs, without_values
@@ -13,6 +18,22 @@ CANARY = "canary-eyJhbGciOiJFUzI1NiJ9"
 def fail(secret: str) -> None:
     value = {"secret": secret}
     raise ValueError(f"cannot use {value}")
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What a serving process writes to its stderr."""
+    root, lines = logging.getLogger(), io.StringIO()
+    handlers, level = list(root.handlers), root.level
+    root.handlers.clear()  # those of the tests' own
+    monkeypatch.setattr("sys.stderr", lines)
+    for owner, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    configure_logs()
+    yield lines
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 def test_neither_a_local_variable_nor_a_message_is_logged() -> None:
@@ -26,18 +47,47 @@ def test_neither_a_local_variable_nor_a_message_is_logged() -> None:
     assert "fail" in event["at"]
 
 
-def test_a_serving_process_logs_that_way(monkeypatch: Any) -> None:
-    written = io.StringIO()
-    monkeypatch.setattr("sys.stderr", written)
-    configure_logs()
+def test_a_serving_process_logs_that_way(written: io.StringIO) -> None:
+    log = structlog.get_logger("test")
     try:
-        log = structlog.get_logger("test")
-        try:
-            fail(CANARY)
-        except ValueError:
-            log.exception("defect")
-    finally:
-        structlog.reset_defaults()
+        fail(CANARY)
+    except ValueError:
+        log.exception("defect")
     assert "defect" in written.getvalue()
     assert "ValueError" in written.getvalue()
     assert CANARY not in written.getvalue()
+
+
+def end_badly() -> None:
+    thread = threading.Thread(target=fail, args=(CANARY,))
+    thread.start()
+    thread.join()
+
+
+class Leaving:
+    """Something that fails when it goes."""
+
+    def __del__(self) -> None:
+        fail(CANARY)
+
+
+def raise_to_the_top() -> None:
+    try:
+        fail(CANARY)
+    except ValueError as problem:
+        sys.excepthook(ValueError, problem, problem.__traceback__)
+
+
+@pytest.mark.parametrize("happens", [end_badly, Leaving, raise_to_the_top])
+def test_what_nobody_catches_comes_without_its_values(written: io.StringIO, happens: Any) -> None:
+    happens()
+    assert "nobody caught this" in written.getvalue()
+    assert "exception='ValueError'" in written.getvalue()
+    assert "test_logs.py" in written.getvalue()
+    assert CANARY not in written.getvalue()
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, 35, logging.CRITICAL, 60])
+def test_whatever_level_a_library_logs_at_nothing_ends(written: io.StringIO, level: int) -> None:
+    logging.getLogger("library").log(level, "a line")
+    assert "a line" in written.getvalue()
