@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
+from shlex import quote
 from typing import Any, Final
 
 from broker.cli.approval_shown import Line, lasting, plain, shown_time
@@ -37,6 +38,8 @@ def drifted_lines(drifted: DriftedTask, now: datetime) -> Iterator[Line]:
     yield "because", ", ".join(map(visible, drifted.reasons))
     yield "told", " or ".join(map(visible, (drifted.group, *drifted.escalated_to)))
     if drifted.state == "open":
+        # To be copied into a shell: a door that was captured writes no command there.
+        task, agent = quote(task), quote(agent)
         yield "look", f"broker audit trace {task}"
         yield "let it go on", f'broker task resume {task} --reason "..."'
         yield "end it", f'broker revoke task {task} --reason "..."'

@@ -98,6 +98,15 @@ def test_nothing_hides(member: str, text: str) -> None:
     assert drifted_members(hostile)[member] == text
 
 
+def test_what_is_to_be_copied_into_a_shell_is_one_command() -> None:
+    """Whoever sits between, such as a captured door, may name a task or an agent as it likes."""
+    found = dict(drifted_lines(drifted(task="t; touch x", agent="$(touch x)"), NOW))
+    assert found["look"] == "broker audit trace 't; touch x'"
+    assert found["let it go on"] == "broker task resume 't; touch x' --reason \"...\""
+    assert found["end it"] == "broker revoke task 't; touch x' --reason \"...\""
+    assert found["stop the agent"] == "broker stop agent '$(touch x)' --reason \"...\""
+
+
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_nor_among_what_was_refused(text: str) -> None:
     hostile = drifted(actions=(text,), reasons=(text,), escalated_to=(text,))
