@@ -125,12 +125,15 @@ class ResumeTaskOf:
         task = attempt.recorder.store.task(call.task)
         # What is unknown belongs to no tenant, so only who may resume anything learns that it is unknown.
         target = target_of(task) if task else Target(kind=TargetKind.TASK, id=call.task)
-        decided = attempt.allowed(visit, DECIDE if task and self._answers(reader, task) else RESUME, target)
+        answers = task is not None and self._answers(reader, task)
+        decided = attempt.allowed(visit, DECIDE if answers else RESUME, target)
+        by_token = reader.approver is not None and reader.approver.identity is not None
+        if by_token and not answers:  # what the connection may do for itself is no right of whoever has a token
+            raise Refusal(Reason.APPROVER_REFUSED, "who signs in lets go on what they were told of")
         if task is None:
             raise Refusal(Reason.TASK_UNKNOWN)
         if takes_part(reader, task):
             raise Refusal(Reason.APPROVER_REFUSED, "whose task it is, and who began it, do not let it go on")
-        by_token = reader.approver is not None and reader.approver.identity is not None
         event = TaskResumed(
             at=visit.now,
             caller=visit.caller,

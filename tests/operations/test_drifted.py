@@ -206,8 +206,8 @@ async def test_a_tool_shows_it_to_who_is_told_and_to_nobody_else(peopled: World)
     assert await refused(page(peopled, CHAT, "forged")) is Reason.IDENTITY_TOKEN_REFUSED
 
 
-async def test_a_tool_that_may_resume_shows_it_to_nobody_for_that(peopled: World) -> None:
-    """A bundle that lets operators' connections resume: who signs in over one sees what they themselves are told."""
+async def test_a_tool_that_may_resume_does_so_for_nobody_who_signs_in(peopled: World) -> None:
+    """Operators' connections may resume: who signs in over one sees, and lets go on, what they themselves are told."""
     task = await drifted(peopled)
     assert await seen(peopled, RETAIL_DESK) == [task.id]
     assert await seen(peopled, RETAIL_DESK, "wendy") == []
@@ -217,6 +217,11 @@ async def test_a_tool_that_may_resume_shows_it_to_nobody_for_that(peopled: World
     await change(peopled, added("entities.toml", people.replace("ISSUER", ISSUER), bundle(people=True)))
     assert await seen(peopled, RETAIL_DESK, "nora") == []
     assert await seen(peopled, RETAIL_DESK) == [task.id]
+    for subject in ("nora", "wendy"):
+        assert await refused(resume(peopled, task.id, RETAIL_DESK, subject)) is Reason.APPROVER_REFUSED
+    assert await is_suspended(peopled, task)
+    await resume(peopled, task.id, RETAIL_DESK)
+    await peopled.granted(task=task.id)
 
 
 async def test_the_person_it_was_begun_for_is_not_told(peopled: World) -> None:
