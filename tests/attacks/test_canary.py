@@ -3,6 +3,8 @@
 import asyncio
 import io
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +31,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     handlers, level = list(root.handlers), root.level
     root.handlers.clear()  # those of the tests' own
     monkeypatch.setattr("sys.stderr", lines)
+    for owner, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
     configure_logs()
     yield lines
     root.handlers[:] = handlers
