@@ -196,10 +196,11 @@ def _waited_for(work: Work, opening: Approval) -> str:
 
 def opening_writes(work: Work, opening: Approval) -> Sequence[Write]:
     """Return what opens a request, and closes the one that it takes the place of."""
+    opened = OpenApproval(approval=opening, person=_waited_for(work, opening))
     if work.replaced is None:
-        return (OpenApproval(approval=opening),)
+        return (opened,)
     closed = withdrawn(work.replaced, work.now)
-    return (ChangeApproval(approval=closed), OpenApproval(approval=opening))
+    return (ChangeApproval(approval=closed), opened)
 
 
 def requesting(work: Work, opening: Approval) -> ApprovalRequested:

@@ -1,6 +1,6 @@
 """Items of approvals: what is written of them, and the guards under which they are answered and used."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
@@ -47,14 +47,15 @@ class FewPending:
     most: int
     most_withdrawn: int
     now: datetime
-    person: str = ""
+    person: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenApproval:
-    """Remember a held request."""
+    """Remember a held request; and whom it waits for, where that is nobody but the person of its task. Personal."""
 
     approval: Approval
+    person: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

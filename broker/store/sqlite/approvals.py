@@ -35,8 +35,8 @@ _ASKED: Final = (
 _ANSWERED: Final = "state, answers, decided_at, usable_until, escalated, escalate_at, bypass_until, text"
 APPROVAL: Final = f"{_ASKED}, {_ANSWERED}, revision"
 # What stands beside them to be looked for.
-_FOUND_BY: Final = "task, action, resource_type, audience, intent_digest, changed"
-_ADD: Final = f"INSERT INTO approval ({_ASKED}, {_ANSWERED}, revision, {_FOUND_BY}) VALUES ({', '.join('?' * 28)})"
+_FOUND_BY: Final = "task, action, resource_type, audience, intent_digest, changed, person"
+_ADD: Final = f"INSERT INTO approval ({_ASKED}, {_ANSWERED}, revision, {_FOUND_BY}) VALUES ({', '.join('?' * 29)})"
 _CHANGE: Final = (
     f"UPDATE approval SET ({_ANSWERED}) = ({', '.join('?' * 8)}), revision = revision + 1, changed = ? WHERE id = ?"
 )
@@ -45,14 +45,6 @@ _WITHDRAW: Final = (
     " CASE WHEN state IN ('pending', 'approved') THEN ? ELSE decided_at END, state ="
     " CASE WHEN state IN ('pending', 'approved') THEN 'withdrawn' ELSE state END WHERE id = ?"
 )
-# What waits for nobody but the person whom its task is for; and of one such person.
-_NO_GROUP: Final = (
-    "NOT EXISTS (SELECT 1 FROM json_each(requirements) AS each WHERE json_extract(each.value, '$.kind') = 'group')"
-)
-_OF_ITS_PERSON_ALONE: Final = (
-    f"({_NO_GROUP} AND EXISTS (SELECT 1 FROM task WHERE task.id = approval.task AND person <> ''))"
-)
-_OF_ITS_PERSON: Final = f"{_NO_GROUP} AND EXISTS (SELECT 1 FROM task WHERE task.id = approval.task AND person = ?)"
 _MICROSECOND: Final = timedelta(microseconds=1)
 _UNDER_RULE: Final = {
     RuleKind.TASK: "task = :name AND task <> ''",
@@ -155,14 +147,14 @@ def _to_time(microseconds: int | None) -> datetime | None:
 def write(connection: sqlite3.Connection, item: ApprovalWrite, position: int) -> None:
     """Write a held request, or where one stands now."""
     match item:
-        case OpenApproval(approval=approval):
-            _add(connection, approval, position)
+        case OpenApproval():
+            _add(connection, item, position)
         case ChangeApproval(approval=approval):
             connection.execute(_CHANGE, (*_answered(approval), position, approval.id))
 
 
-def _add(connection: sqlite3.Connection, approval: Approval, position: int) -> None:
-    intent = approval.intent
+def _add(connection: sqlite3.Connection, item: OpenApproval, position: int) -> None:
+    approval, intent = item.approval, item.approval.intent
     asked = (
         approval.id,
         approval.agent,
@@ -178,8 +170,8 @@ def _add(connection: sqlite3.Connection, approval: Approval, position: int) -> N
         from_time(approval.requested_at),
         from_time(approval.pending_until),
     )
-    found_by = (intent.task, intent.action, intent.resource.type, intent.audience, intent.digest(), position)
-    connection.execute(_ADD, (*asked, *_answered(approval), approval.revision, *found_by))
+    kind = (intent.task, intent.action, intent.resource.type, intent.audience, intent.digest())
+    connection.execute(_ADD, (*asked, *_answered(approval), approval.revision, *kind, position, item.person))
 
 
 def open_under(connection: sqlite3.Connection, under: Rule | Stop, now: datetime) -> Sequence[str]:
@@ -244,10 +236,10 @@ def _bypass_over(connection: sqlite3.Connection, guard: BypassInForce) -> Reason
 
 
 def _too_many(connection: sqlite3.Connection, guard: FewPending) -> Reason | None:
-    own, bound = (_OF_ITS_PERSON, (guard.person,)) if guard.person else (f"NOT {_OF_ITS_PERSON_ALONE}", ())
-    query = f"SELECT count(*) FROM approval WHERE agent = ? AND state = ? AND pending_until > ? AND {own}"
+    query = "SELECT count(*) FROM approval WHERE agent = ? AND person = ? AND state = ? AND pending_until > ?"
     for state, most in ((ApprovalState.PENDING, guard.most), (ApprovalState.WITHDRAWN, guard.most_withdrawn)):
-        (count,) = connection.execute(query, (guard.agent, state.value, from_time(guard.now), *bound)).fetchone()
+        bound = (guard.agent, guard.person, state.value, from_time(guard.now))
+        (count,) = connection.execute(query, bound).fetchone()
         if count >= most:
             return Reason.LIMIT_APPROVALS
     return None

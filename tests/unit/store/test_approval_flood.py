@@ -135,6 +135,46 @@ def test_what_is_taken_back_is_bounded_as_what_waits_is(connection: sqlite3.Conn
     assert approvals.refusal(connection, replace(guard, now=NOW + timedelta(minutes=15))) is None
 
 
+def test_what_one_user_is_asked_is_counted_without_a_walk_through_the_others(connection: sqlite3.Connection) -> None:
+    """An agent may have thousands of them, each of whom it asks as much as it may."""
+    guard = FewPending(agent=AGENT, most=2, most_withdrawn=3, now=NOW, person="ana")
+    for number in range(3):
+        opened = replace(asked(connection, number, ApprovalState.PENDING), id=f"of_{number}")
+        approvals.write(connection, OpenApproval(approval=opened, person=f"user {number}"), number)
+    queries: list[str] = []
+    connection.set_trace_callback(queries.append)
+    assert approvals.refusal(connection, guard) is None
+    assert approvals.refusal(connection, replace(guard, person="user 1")) is None
+    assert approvals.refusal(connection, replace(guard, person="")) is Reason.LIMIT_APPROVALS
+    connection.set_trace_callback(None)
+    plans = [row[3] for each in queries for row in connection.execute(f"EXPLAIN QUERY PLAN {each}")]
+    assert plans
+    assert all("approval_waiting (agent=? AND person=? AND state=? AND pending_until>?)" in step for step in plans)
+
+
+def test_what_waited_before_it_was_counted_by_user_is_counted_so_by_now() -> None:
+    """A store of the release before: of the user alone is what no group has to answer, and whose task says for whom."""
+    user, group, told = '[{"kind": "user"}]', '[{"kind": "group"}]', '[{"kind": "user"}, {"kind": "group"}]'
+    rows = ((user, "t1", "ana"), (group, "t1", ""), (told, "t1", ""), (user, "t2", ""), (user, "", ""))
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as opened:
+        migrate(opened, [each for each in shipped() if each.version < 13])
+        task = (
+            "INSERT INTO task (id, agent, begun_by, tenant, purpose, conversation, begun_at, deadline, person)"
+            " VALUES (?, 'a', 's', 'retail', 'p', '', 0, 0, ?)"
+        )
+        opened.executemany(task, [("t1", "ana"), ("t2", "")])
+        members = [row for row in opened.execute("PRAGMA table_info(approval)") if row[1] != "number" and row[3]]
+        for number, (requirements, of, _) in enumerate(rows):
+            known = {"id": f"appr_{number}", "requirements": requirements, "task": of, "state": "pending"}
+            values = [known.get(name, 0 if kind == "INTEGER" else "") for _, name, kind, *_ in members]
+            columns = ", ".join(name for _, name, *_ in members)
+            places = ", ".join("?" * len(values))
+            opened.execute(f"INSERT INTO approval ({columns}) VALUES ({places})", values)  # noqa: S608 - names of ours
+        migrate(opened, shipped())
+        found = [person for (person,) in opened.execute("SELECT person FROM approval ORDER BY number")]
+    assert found == [person for *_, person in rows]
+
+
 def test_what_nobody_decided_is_kept_for_a_day_and_what_people_answered_for_a_week(
     connection: sqlite3.Connection,
 ) -> None:
