@@ -3,21 +3,18 @@
 from typing import Final
 
 from broker.cli.doctor.finding import Check, Finding, ok, warning
+from broker.cli.doctor.policy import may
 from broker.cli.doctor.setup import Setup
 from broker.operations.approval_views import CONFIRM
-from broker.policy.bundle import BundleProblem
 from broker.policy.compiled import CompiledPolicy
 from broker.policy.customers import CustomerSignIn
-from broker.policy.decide import decide_manage
-from broker.policy.decision import Allowed, ManageQuestion, Target, TargetKind
+from broker.policy.decision import Target, TargetKind
 from broker.policy.task_types import TaskType
 
 
 def customers(setup: Setup) -> Finding:
     """Whoever signs in where a task type says can confirm."""
-    policy = setup.policy
-    if isinstance(policy, BundleProblem):
-        raise AssertionError("this check stands above policy-loads") from policy  # noqa: TRY004  # a defect of ours
+    policy = setup.compiled
     found = [(kind, each) for kind in policy.register.task_types.values() for each in kind.customers]
     for kind, sign_in in found:
         wrong = _issuer(setup, sign_in) or _permission(policy, kind, sign_in)
@@ -55,8 +52,7 @@ def _issuer(setup: Setup, sign_in: CustomerSignIn) -> Finding | None:
 def _permission(policy: CompiledPolicy, kind: TaskType, sign_in: CustomerSignIn) -> Finding | None:
     for tenant in kind.tenants:
         target = Target(kind=TargetKind.TASK, id="", tenant=tenant)
-        question = ManageQuestion(principal=sign_in.front_end, login="x509", action=CONFIRM, target=target)
-        if not isinstance(decide_manage(policy, question), Allowed):
+        if not may(policy, sign_in.front_end, CONFIRM, target):
             return warning(
                 f"no policy lets {sign_in.front_end} bring the word of customers of {tenant}",
                 why=f"What is held for the customers of task type {kind.name} expires unanswered.",

@@ -8,7 +8,6 @@ from broker.cli.doctor.places import quoted
 from broker.cli.doctor.setup import Setup
 from broker.person.identity_token import Provider
 from broker.person.source import WELL_KNOWN, FetchProblem, ProviderSource, fetch_keys
-from broker.policy.bundle import BundleProblem
 from broker.policy.persons import everybody
 
 _NONE: Final = "the configuration names no identity issuer; persons come by their operators' SVIDs"
@@ -39,9 +38,7 @@ def identity_issuers(setup: Setup) -> Finding:
 
 def persons(setup: Setup) -> Finding:
     """The issuers of the persons' identities are configured, and each that is configured knows somebody."""
-    policy = setup.policy
-    if isinstance(policy, BundleProblem):
-        raise AssertionError("this check stands above policy-loads") from policy  # noqa: TRY004  # a defect of ours
+    policy = setup.compiled
     known = {identity.issuer for person in policy.register.persons.values() for identity in person.identities}
     customers = {each.issuer for kind in policy.register.task_types.values() for each in kind.customers}
     configured = {each.issuer for each in setup.settings.oidc}

@@ -55,7 +55,7 @@ def policy_loads(setup: Setup) -> Finding:
 
 def policy_owners(setup: Setup) -> Finding:
     """Somebody answers for every agent."""
-    found = _compiled(setup)
+    found = setup.compiled
     unowned = [agent.spiffe_id for agent in found.register.agents.values() if not agent.owned]
     if unowned:
         return warning(
@@ -68,7 +68,7 @@ def policy_owners(setup: Setup) -> Finding:
 
 def policy_stoppers(setup: Setup) -> Finding:
     """Somebody may stop everything, and somebody else may let it go on."""
-    found, entities = _compiled(setup), f"{setup.settings.policy.dir}/entities.toml"
+    found, entities = setup.compiled, f"{setup.settings.policy.dir}/entities.toml"
     stop = _persons(found, [each.spiffe_id for each in stoppers_of(found) if not each.tenant])
     lift = _persons(found, [each.spiffe_id for each in stoppers_of(found, LIFT) if not each.tenant])
     if not stop:
@@ -90,7 +90,7 @@ def policy_stoppers(setup: Setup) -> Finding:
 
 def policy_spending(setup: Setup) -> Finding:
     """Services may spend what is good once, and say what came of it."""
-    found = _compiled(setup)
+    found = setup.compiled
     services = _given_once(found)
     for action, why in (
         (REDEEM, "What is good once, a service spends at the broker before it acts: it would refuse every such call."),
@@ -129,8 +129,12 @@ def _given_once(policy: CompiledPolicy) -> list[str]:
 
 
 def _may_itself(policy: CompiledPolicy, service: str, action: str) -> bool:
-    about = Target(kind=TargetKind.SERVICE, id=service)
-    question = ManageQuestion(principal=service, login=LOGIN, action=action, target=about)
+    return may(policy, service, action, Target(kind=TargetKind.SERVICE, id=service))
+
+
+def may(policy: CompiledPolicy, principal: str, action: str, target: Target) -> bool:
+    """Whether policy lets somebody do something with the broker."""
+    question = ManageQuestion(principal=principal, login=LOGIN, action=action, target=target)
     return isinstance(decide_manage(policy, question), Allowed)
 
 
@@ -142,7 +146,7 @@ def _persons(policy: CompiledPolicy, operators: Sequence[str]) -> set[str]:
 def policy_domains(setup: Setup) -> Finding:
     """Somebody in the bundle is of the broker's own trust domain."""
     own = setup.own_id.trust_domain
-    domains = trust_domains(_compiled(setup))
+    domains = trust_domains(setup.compiled)
     if domains and own not in domains:
         return problem(
             f"the bundle knows only {', '.join(sorted(domains))}; the broker is of {own}",
@@ -157,13 +161,6 @@ def trust_domains(policy: CompiledPolicy) -> frozenset[str]:
     register = policy.register
     known = (*register.agents, *register.services, *register.operators)
     return frozenset(spiffe_id.removeprefix("spiffe://").partition("/")[0] for spiffe_id in known)
-
-
-def _compiled(setup: Setup) -> CompiledPolicy:
-    policy = setup.policy
-    if isinstance(policy, BundleProblem):
-        raise AssertionError("this check stands above policy-loads") from policy  # noqa: TRY004  # a defect of ours
-    return policy
 
 
 CHECKS: Final = (

@@ -95,6 +95,13 @@ class Setup:
         except BundleProblem as found:
             return found
 
+    @property
+    def compiled(self) -> CompiledPolicy:
+        """What the bundle says, for checks that stand above the one that it loads."""
+        if isinstance(self.policy, BundleProblem):
+            raise AssertionError("this check stands above policy-loads") from self.policy  # noqa: TRY004  # a defect of ours
+        return self.policy
+
     @cached_property
     def workloads(self) -> tuple[tuple[str, int, Given | NotGiven], ...]:
         """What the SPIRE agent gives to whom: a name, the user, the answer. To both halves, where root asks as them."""

@@ -25,7 +25,16 @@ from broker.store.approval_items import (
     FewPending,
     OpenApproval,
 )
-from broker.store.sqlite.rows import Row, from_scope, from_time, to_json, to_scope, to_time
+from broker.store.sqlite.rows import (
+    Row,
+    from_scope,
+    from_time,
+    from_time_or_none,
+    to_json,
+    to_scope,
+    to_time,
+    to_time_or_none,
+)
 
 # What never changes of an approval, and what does.
 _ASKED: Final = (
@@ -85,11 +94,11 @@ def to_approval(row: Row) -> Approval:
         pending_until=to_time(pending_until),
         state=ApprovalState(state),
         answers=tuple(map(_to_yes, json.loads(answers))),
-        decided_at=_to_time(decided_at),
-        usable_until=_to_time(usable_until),
+        decided_at=to_time_or_none(decided_at),
+        usable_until=to_time_or_none(usable_until),
         escalated=tuple(json.loads(escalated)),
-        escalate_at=_to_time(escalate_at),
-        bypass_until=_to_time(bypass_until),
+        escalate_at=to_time_or_none(escalate_at),
+        bypass_until=to_time_or_none(bypass_until),
         text=text,
         revision=revision,
     )
@@ -99,11 +108,11 @@ def _answered(approval: Approval) -> Row:
     return (
         approval.state.value,
         to_json([_from_yes(each) for each in approval.answers]),
-        _from_time(approval.decided_at),
-        _from_time(approval.usable_until),
+        from_time_or_none(approval.decided_at),
+        from_time_or_none(approval.usable_until),
         to_json(approval.escalated),
-        _from_time(approval.escalate_at),
-        _from_time(approval.bypass_until),
+        from_time_or_none(approval.escalate_at),
+        from_time_or_none(approval.bypass_until),
         approval.text,
     )
 
@@ -113,7 +122,7 @@ def _from_yes(yes: Yes) -> dict[str, Any]:
         "person": yes.person,
         "at": from_time(yes.at),
         "by_token": yes.by_token,
-        "authenticated_at": _from_time(yes.authenticated_at),
+        "authenticated_at": from_time_or_none(yes.authenticated_at),
         "bypass": None if yes.bypass is None else yes.bypass // _MICROSECOND,
         "over": yes.over,
         "sign_in": None if yes.sign_in is None else asdict(yes.sign_in),
@@ -126,19 +135,11 @@ def _to_yes(members: dict[str, Any]) -> Yes:
         person=members["person"],
         at=to_time(members["at"]),
         by_token=members["by_token"],
-        authenticated_at=_to_time(members["authenticated_at"]),
+        authenticated_at=to_time_or_none(members["authenticated_at"]),
         bypass=None if bypass is None else bypass * _MICROSECOND,
         over=members.get("over", ""),
         sign_in=CustomerSignIn(**sign_in) if sign_in else None,
     )
-
-
-def _from_time(at: datetime | None) -> int | None:
-    return None if at is None else from_time(at)
-
-
-def _to_time(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else to_time(microseconds)
 
 
 # --- writes -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from broker.store.drift_items import AddDrifted, DriftWrite, EscalateDrifted
 from broker.store.outcome_items import Outside, ResumeTask
 from broker.store.sqlite import drifting
 from broker.store.sqlite.asking import Asking
-from broker.store.sqlite.rows import Row, from_rule, from_time, to_json, to_time
+from broker.store.sqlite.rows import Row, from_rule, from_time, from_time_or_none, to_json, to_time, to_time_or_none
 
 # Of those that are due, in one go.
 BATCH: Final = 256
@@ -53,7 +53,7 @@ def write(connection: sqlite3.Connection, item: DriftWrite | ResumeTask, positio
         case AddDrifted(drifted=drifted):
             _add(connection, drifted, position)
         case EscalateDrifted():
-            row = (item.group, _from_time(item.escalate_at), position, item.task)
+            row = (item.group, from_time_or_none(item.escalate_at), position, item.task)
             connection.execute(_ESCALATE, row)
 
 
@@ -74,7 +74,7 @@ def _add(connection: sqlite3.Connection, drifted: Drifted, position: int) -> Non
         drifted.times,
         drifted.state.value,
         to_json(drifted.escalated),
-        _from_time(drifted.escalate_at),
+        from_time_or_none(drifted.escalate_at),
         position,
     )
     connection.execute(_ADD, (*whose, *last, *where))
@@ -84,7 +84,7 @@ def _tell(connection: sqlite3.Connection, drifted: Drifted) -> None:
     ((_, earlier),) = _numbered(connection, "number", "task = ?", drifted.task)
     if earlier.group != drifted.group:
         others = [group for group in earlier.groups if group != drifted.group]
-        row = (drifted.group, to_json(others), _from_time(drifted.escalate_at), drifted.task)
+        row = (drifted.group, to_json(others), from_time_or_none(drifted.escalate_at), drifted.task)
         connection.execute(_TELL, row)
 
 
@@ -171,9 +171,5 @@ def _to_drifted(row: Row) -> Drifted:
         times=times,
         state=DriftState(state),
         escalated=tuple(json.loads(escalated)),
-        escalate_at=None if escalate_at is None else to_time(escalate_at),
+        escalate_at=to_time_or_none(escalate_at),
     )
-
-
-def _from_time(at: datetime | None) -> int | None:
-    return None if at is None else from_time(at)

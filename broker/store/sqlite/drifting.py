@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from broker.errors import Reason
 from broker.store.drift_items import DriftOpen
 from broker.store.outcome_items import CountDrift, ForgetDrift, Outside, ResumeTask, SuspendTask, TaskSuspended
-from broker.store.sqlite.rows import from_time, to_time
+from broker.store.sqlite.rows import from_time, to_time, to_time_or_none
 from broker.task import why_over
 
 
@@ -57,8 +57,8 @@ def _not_suspended(connection: sqlite3.Connection, guard: TaskSuspended) -> Reas
     over = why_over(
         guard.now,
         deadline=to_time(deadline),
-        silent_at=None if silent_at is None else to_time(silent_at),
-        ended_at=None if ended_at is None else to_time(ended_at),
+        silent_at=to_time_or_none(silent_at),
+        ended_at=to_time_or_none(ended_at),
     )
     if over is not None:
         return over

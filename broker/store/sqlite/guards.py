@@ -28,7 +28,7 @@ from broker.store.interface import (
     WithinLimit,
 )
 from broker.store.sqlite import approvals, drifting, limits, outcomes, overrides, redemptions
-from broker.store.sqlite.rows import from_rule, to_time
+from broker.store.sqlite.rows import from_rule, to_time, to_time_or_none
 from broker.task import why_over
 
 _REASONS: Final = {
@@ -139,8 +139,8 @@ def _task_over(connection: sqlite3.Connection, guard: TaskAlive) -> Reason | Non
     over = why_over(
         guard.now,
         deadline=to_time(deadline),
-        silent_at=None if silent_at is None else to_time(silent_at),
-        ended_at=None if ended_at is None else to_time(ended_at),
+        silent_at=to_time_or_none(silent_at),
+        ended_at=to_time_or_none(ended_at),
         suspended_at=None if suspended_at is None or guard.even_suspended else to_time(suspended_at),
     )
     if over is None and guard.revision not in {None, revision}:

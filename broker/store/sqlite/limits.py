@@ -7,7 +7,7 @@ from typing import Final
 
 from broker.errors import Reason, Refusal
 from broker.store.limit_items import Charge, Counter, Granted, NoteGranted, NotGranted, StepsOpen, WithinLimit
-from broker.store.sqlite.rows import Row, from_time
+from broker.store.sqlite.rows import Row, from_time, from_time_or_none
 
 # Later than this nothing is given back: an outcome is reported within hours, or it is one to look into.
 CHARGES_KEPT: Final = timedelta(days=7)
@@ -30,10 +30,6 @@ _TAKE: Final = (
 
 def _key(counter: Counter) -> Row:
     return counter.subject, counter.policy, counter.place, counter.per, counter.parameter
-
-
-def _ends(at: datetime | None) -> int | None:
-    return None if at is None else from_time(at)
 
 
 def refusal(connection: sqlite3.Connection, guard: WithinLimit | NotGranted | StepsOpen) -> Reason | Refusal | None:
@@ -68,7 +64,7 @@ def _taken(connection: sqlite3.Connection, guard: StepsOpen) -> Reason | None:
 def charge(connection: sqlite3.Connection, write: Charge) -> None:
     """Add to the counters, and remember what was added by the credential."""
     for counter, amount in write.amounts:
-        (number,) = connection.execute(_CHARGE, (*_key(counter), amount, _ends(counter.ends))).fetchone()
+        (number,) = connection.execute(_CHARGE, (*_key(counter), amount, from_time_or_none(counter.ends))).fetchone()
         connection.execute(
             "INSERT INTO charge (credential, counter, amount, at) VALUES (?, ?, ?, ?)",
             (write.credential, number, amount, from_time(write.at)),
@@ -87,7 +83,7 @@ def note(connection: sqlite3.Connection, write: NoteGranted) -> None:
     if write.action:
         connection.execute("INSERT OR IGNORE INTO granted_action VALUES (?, ?)", (write.task, write.action))
     for step in write.steps:
-        ends = _ends(step.ends)
+        ends = from_time_or_none(step.ends)
         if step.place == 0:
             connection.execute(_BEGIN, (step.subject, step.sequence, ends))
         else:

@@ -38,6 +38,16 @@ def to_time(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
+def from_time_or_none(at: datetime | None) -> int | None:
+    """Return microseconds since 1970; None stays None."""
+    return None if at is None else from_time(at)
+
+
+def to_time_or_none(microseconds: int | None) -> datetime | None:
+    """Return the instant in UTC; None stays None."""
+    return None if microseconds is None else to_time(microseconds)
+
+
 def from_rule(rule: Rule) -> str:
     """Return the rule's kind, a space, and its name: one column, one index."""
     return f"{rule.kind.value} {rule.name}"
@@ -118,16 +128,16 @@ def to_key(row: Row) -> StoredKey:
         state=state,
         since=to_time(since),
         use=use,
-        published=None if published is None else to_time(published),
-        activated=None if activated is None else to_time(activated),
-        until=None if until is None else to_time(until),
+        published=to_time_or_none(published),
+        activated=to_time_or_none(activated),
+        until=to_time_or_none(until),
         endorsement=endorsement,
     )
 
 
 def from_key(key: StoredKey) -> Row:
     """Return a key as a row with the columns `KEY`."""
-    times = [None if at is None else from_time(at) for at in (key.published, key.activated, key.until)]
+    times = [from_time_or_none(at) for at in (key.published, key.activated, key.until)]
     return (key.kid, key.public_jwk, key.state, from_time(key.since), key.use, *times, key.endorsement)
 
 

@@ -3,12 +3,12 @@
 # ruff: noqa: S608 - only constants of this package are joined into queries; values are always bound
 import json
 import sqlite3
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from broker.boundary import boundary_from_json
 from broker.store.interface import HearTask, NarrowTask
-from broker.store.sqlite.rows import Row, from_time, to_json, to_time
+from broker.store.sqlite.rows import Row, from_time, from_time_or_none, to_json, to_time, to_time_or_none
 from broker.task import Task
 
 TASK: Final = (
@@ -32,15 +32,15 @@ def to_task(row: Row) -> Task:
         conversation=conversation,
         begun_at=to_time(begun_at),
         deadline=to_time(deadline),
-        ended_at=None if ended_at is None else to_time(ended_at),
+        ended_at=to_time_or_none(ended_at),
         type=kind,
         boundary=boundary_from_json(json.loads(boundary)),
         heartbeat=None if heartbeat is None else heartbeat * _MICROSECOND,
-        silent_at=None if silent_at is None else to_time(silent_at),
+        silent_at=to_time_or_none(silent_at),
         revision=revision,
         person=person,
         asked=asked,
-        suspended_at=None if suspended_at is None else to_time(suspended_at),
+        suspended_at=to_time_or_none(suspended_at),
     )
 
 
@@ -55,15 +55,15 @@ def add(connection: sqlite3.Connection, task: Task) -> None:
         task.conversation,
         from_time(task.begun_at),
         from_time(task.deadline),
-        _time(task.ended_at),
+        from_time_or_none(task.ended_at),
         task.type,
         to_json(task.boundary.to_json()),
         None if task.heartbeat is None else task.heartbeat // _MICROSECOND,
-        _time(task.silent_at),
+        from_time_or_none(task.silent_at),
         task.revision,
         task.person,
         task.asked,
-        _time(task.suspended_at),
+        from_time_or_none(task.suspended_at),
     )
     connection.execute(_ADD, row)
 
@@ -77,7 +77,3 @@ def change(connection: sqlite3.Connection, write: HearTask | NarrowTask) -> None
         case NarrowTask():
             narrower = (to_json(write.boundary.to_json()), write.task)
             connection.execute("UPDATE task SET boundary = ?, revision = revision + 1 WHERE id = ?", narrower)
-
-
-def _time(at: datetime | None) -> int | None:
-    return None if at is None else from_time(at)
