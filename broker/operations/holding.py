@@ -25,6 +25,8 @@ from broker.store.interface import (
 MOST_PENDING: Final = 32
 # Of those that could still be waiting: many short tasks may end with theirs, but nobody asks and takes back in a loop.
 MOST_WITHDRAWN: Final = 32 * MOST_PENDING
+# For a user whose own word is all that is missing.
+_OWN_YES: Final = "This needs your own yes first."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,8 @@ class Holding:
             waiting = work.opening = self._opened(work, hold, policy)
             work.opened[same] = work
         refusal.held = waiting.held()
+        if not any(each.kind is StepUpKind.GROUP for each in waiting.requirements):
+            refusal.sentence = _OWN_YES
         return refusal
 
     def _opened(self, work: Work, hold: Hold, policy: CompiledPolicy) -> Approval:

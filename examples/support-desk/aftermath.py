@@ -29,7 +29,14 @@ _STORY: Final[tuple[tuple[str, str, list[str]], ...]] = (
     ("credential.granted", "", [conversation.LARGE]),
     ("credential.redeemed", "", ["services-redeem-what-is-for-them"]),
     ("exchange.refused", "TASK_BOUNDARY_EXCEEDED", []),
+    ("task.drifted", "", []),
+    ("exchange.refused", "TASK_SUSPENDED", []),
+    ("task.resumed", "", ["approvers-answer-held-requests"]),
     ("task.narrowed", "", ["chat-ends-the-tasks-that-it-began"]),
+    ("approval.requested", "", [conversation.OWN_WORD]),
+    ("request.refused", "APPROVAL_UNKNOWN", []),
+    ("approval.approved", "", ["chat-brings-the-word-of-its-customers"]),
+    ("credential.granted", "", [conversation.OWN_WORD]),
 )
 # What services report of each use is many events; the table leaves them out.
 _OF_USES: Final = frozenset({"usage.accepted", "outcome.reported"})

@@ -41,10 +41,13 @@ class Agent:
     calling: asyncio.Task[dict[str, Any]] | None = None
     waiting: asyncio.Task[dict[str, Any]] | None = None
 
+    def channel(self, credential: Credential | None = None) -> grpc.aio.Channel:
+        """Return a connection that only the orders service can answer."""
+        return self.session.channel(self.service, self.service_address, credential=credential)
+
     def stub(self, credential: Credential | None = None) -> "orders_pb2_grpc.OrdersServiceAsyncStub":
-        """Return the orders service, over a connection that only that service can answer."""
-        channel = self.session.channel(self.service, self.service_address, credential=credential)
-        return orders_pb2_grpc.OrdersServiceStub(channel)
+        """Return the orders service."""
+        return orders_pb2_grpc.OrdersServiceStub(self.channel(credential))
 
     async def ask(
         self,
@@ -80,8 +83,8 @@ class Agent:
             "credential": credential.id,
             "policies": credential.policy_ids,
             "decision": credential.decision_id,
-            "header": _decoded(header),
-            "claims": _decoded(claims),
+            "header": decoded(header),
+            "claims": decoded(claims),
         }
 
     async def ask_people(self, **intent: Any) -> dict[str, Any]:  # noqa: ANN401  # as `ask`
@@ -128,7 +131,7 @@ class Agent:
     ) -> dict[str, Any]:
         """Look an order up with a credential that is held, or with whatever the metadata says."""
         request = orders_pb2.GetOrderRequest(order_id=order)
-        with _refusals():
+        with refusals():
             found = await self.stub(held).GetOrder(request, metadata=metadata, timeout=10)
         return {"article": found.article, "price_cents": found.price_cents}
 
@@ -142,9 +145,17 @@ class Agent:
     ) -> dict[str, Any]:
         """Pay back with a credential that is held, or with whatever the metadata says."""
         request = orders_pb2.RefundOrderRequest(order_id=order, amount_cents=amount_cents)
-        with _refusals():
+        with refusals():
             paid = await self.stub(held).RefundOrder(request, metadata=metadata, timeout=10)
         return {"refunded_cents": paid.refunded_cents}
+
+    async def change_address(self, *, credential: str, order: str, address: str) -> dict[str, Any]:
+        """Send an order elsewhere with a credential."""
+        request = orders_pb2.ChangeAddressRequest(order_id=order, address=address)
+        with refusals():
+            stub = orders_pb2_grpc.DeliveryServiceStub(self.channel(self.credentials[credential]))
+            await stub.ChangeAddress(request, timeout=10)
+        return {}
 
     async def refund_again(self, *, credential: str, order: str, amount_cents: int) -> dict[str, Any]:
         """Send a credential once more that was good once: a loop, a retry, or a thief in this very process."""
@@ -206,7 +217,7 @@ class Agent:
         """Return what this agent can be told to do."""
         names = (
             "ask", "ask_people", "approved", "begin_task", "join_task", "end_task", "get_order", "refund",
-            "refund_again", "try_all_orders", "leak", "keep_calling", "refused_at", "reach",
+            "change_address", "refund_again", "try_all_orders", "leak", "keep_calling", "refused_at", "reach",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names} | {"identity": identity}
 
@@ -232,7 +243,7 @@ def _program() -> str:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Turn a service's refusal into ours; whatever else happens stays what it is."""
     try:
         yield
@@ -256,7 +267,8 @@ def _told(error: RefusedError) -> dict[str, Any]:
     }
 
 
-def _decoded(part: str) -> dict[str, Any]:
+def decoded(part: str) -> dict[str, Any]:
+    """Return what a part of a token says, without asking whether it is true."""
     found: dict[str, Any] = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     return found
 

@@ -23,8 +23,10 @@ def broker_comes_up(narrator: Narrator, stage: Stage) -> None:
     """Start the broker, and see who answers."""
     narrator.begin("The broker comes up, known to SPIRE by its own SVID")
     narrator.asked("broker serve: issuer (keys, policy, log) and door (gRPC) as processes of their own")
-    said = stage.start_broker()
+    sign_in = stage.start_sign_in()
+    said = stage.start_broker(sign_in)
     narrator.came_back(said)
+    narrator.note(f"customers sign in at {sign_in}, by OpenID Connect: the broker knows it, SPIRE does not")
     halves = {role: stage.process_of(role) for role in ("_issuer", "_door")}
     require(all(halves.values()), "issuer and door are processes of their own")
     narrator.note(f"issuer is process {halves['_issuer']}, door is process {halves['_door']}")

@@ -51,6 +51,23 @@ class Orders(orders_pb2_grpc.OrdersServiceServicer):
         return orders_pb2.RefundOrderResponse(refunded_cents=request.amount_cents)
 
 
+class Delivery(orders_pb2_grpc.DeliveryServiceServicer):
+    """Where orders go to."""
+
+    def __init__(self) -> None:
+        self.addresses: dict[str, str] = {}
+
+    async def ChangeAddress(  # noqa: N802
+        self,
+        request: orders_pb2.ChangeAddressRequest,
+        context: Any,  # noqa: ANN401, ARG002
+    ) -> orders_pb2.ChangeAddressResponse:
+        """Send an order to another address."""
+        self.addresses[request.order_id] = request.address
+        await outcome().done(reference=f"address-{request.order_id}")
+        return orders_pb2.ChangeAddressResponse()
+
+
 def _order(request: orders_pb2.GetOrderRequest) -> Call:
     resource = Resource(type="order", id=request.order_id)
     return Call(action="order.read", resource=resource, tenant=tenant_of_order(request.order_id))
@@ -59,6 +76,15 @@ def _order(request: orders_pb2.GetOrderRequest) -> Call:
 def _customer(request: orders_pb2.GetCustomerRequest) -> Call:
     resource = Resource(type="customer", id=request.customer_id)
     return Call(action="customer.read", resource=resource, tenant=tenant_of_customer(request.customer_id))
+
+
+def _address(request: orders_pb2.ChangeAddressRequest) -> Call:
+    return Call(
+        action="order.address_change",
+        resource=Resource(type="order", id=request.order_id),
+        tenant=tenant_of_order(request.order_id),
+        parameters={"address": request.address},
+    )
 
 
 def _refund(request: orders_pb2.RefundOrderRequest) -> Call:
@@ -76,6 +102,7 @@ CALLS: Final[dict[str, Entry]] = {
     f"{_NAME}/GetOrder": reads(_order),
     f"{_NAME}/GetCustomer": reads(_customer),
     f"{_NAME}/RefundOrder": writes(_refund),
+    "/orders.v1.DeliveryService/ChangeAddress": writes(_address),
 }
 
 
@@ -84,12 +111,13 @@ async def main(broker: str, broker_id: str, issuer: str, spool: Path | None) -> 
     async with connect(broker, broker_id=broker_id, issuer=issuer, spiffe_id=SERVICE_ID, spool=spool) as service:
         await service.ready()
         guard = service.interceptor(
-            services=[orders_pb2.DESCRIPTOR.services_by_name["OrdersService"]],
+            services=list(orders_pb2.DESCRIPTOR.services_by_name.values()),
             calls=CALLS,
         )
         server = grpc.aio.server(interceptors=[guard])
-        orders = Orders()
+        orders, delivery = Orders(), Delivery()
         orders_pb2_grpc.add_OrdersServiceServicer_to_server(orders, server)
+        orders_pb2_grpc.add_DeliveryServiceServicer_to_server(delivery, server)
         bound = server.add_secure_port("127.0.0.1:0", service.server_credentials())
         await server.start()
 
@@ -98,6 +126,7 @@ async def main(broker: str, broker_id: str, issuer: str, spool: Path | None) -> 
                 "port": bound,
                 "served": orders.served,
                 "refunds": orders.refunds,
+                "addresses": delivery.addresses,
                 "spiffe_id": str(service.source.identity().spiffe_id),
             }
 

@@ -71,8 +71,16 @@ url = "sqlite:///{directory}/broker.sqlite3"
 dir = "{directory}/keys"
 
 [policy]
-dir = "{policy}"
+dir = "{directory}/policy"
+
+[[oidc]]
+issuer = "{sign_in}"
+ca_file = "{directory}/{ca_file}"
 """
+_CA_FILE: Final = "sign-in.pem"
+# In entities.toml, before the task type's drift: where this run's customers sign in.
+_CUSTOMERS: Final = 'customers = [{{ front_end = "{front_end}", issuer = "{issuer}", audience = "{client}" }}]\n'
+_BEFORE: Final = "drift = "
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,7 +107,19 @@ class Stage:
             deployment.entry(spiffe_id, path=path, federates_with=(PARTNER,))
         return deployment
 
-    def start_broker(self) -> str:
+    def start_sign_in(self) -> str:
+        """Start where the customers sign in; return its issuer. It is no workload of SPIRE's."""
+        worker = self._program("sign-in", "sign_in.py", str(self.directory / _CA_FILE))
+        told = worker.get("state")
+        self.ports.add(told["port"])
+        policy = self.directory / "policy"
+        shutil.copytree(HERE / "policy", policy)
+        entities = policy / "entities.toml"
+        line = _CUSTOMERS.format(front_end=WORKLOADS["chat"], issuer=told["issuer"], client=told["client"])
+        entities.write_text(entities.read_text("utf-8").replace(_BEFORE, line + _BEFORE, 1), "utf-8")
+        return str(told["issuer"])
+
+    def start_broker(self, sign_in: str) -> str:
         """Start the broker, issuer and door as processes of their own; return what it says when it is ready."""
         configuration = self.directory / "broker.toml"
         configuration.write_text(
@@ -108,7 +128,8 @@ class Stage:
                 broker_id=BROKER_ID,
                 directory=self.directory,
                 workload_api=self._workload_api(),
-                policy=HERE / "policy",
+                sign_in=sign_in,
+                ca_file=_CA_FILE,
             ),
             encoding="utf-8",
         )
@@ -131,9 +152,7 @@ class Stage:
 
     def start_stand_in(self) -> Worker:
         """Start the service that is protected by a shared key; it is no workload of SPIRE's."""
-        worker = self.begin("shared-key-service", [str(VENV / "bin" / "python"), str(HERE / "shared_key.py")])
-        worker.answered()
-        return worker
+        return self._program("shared-key-service", "shared_key.py")
 
     def command(self, name: str, *arguments: str) -> str:
         """Run a `broker` command as one of the workloads, a person's usual way; return what it says.
@@ -204,6 +223,12 @@ class Stage:
     def listening(self) -> list[int]:
         """Return those of our ports that somebody listens on."""
         return [port for port in sorted(self.ports) if _listens(port)]
+
+    def _program(self, name: str, program: str, *arguments: str) -> Worker:
+        """Start a program that SPIRE does not know."""
+        worker = self.begin(name, [str(VENV / "bin" / "python"), str(HERE / program), *arguments])
+        worker.answered()
+        return worker
 
     def _spool(self) -> Path:
         folder = self.directory / "orders-service.spool"

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MARK = "SUPPORT_DESK_DEMO"
 # Three base64url parts, the first one a JOSE header: what no output may hold.
 RAW_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")
-STEPS = 17
-PATIENCE = 60.0
+STEPS = 19
+PATIENCE = 180.0
 SEED = 20_260
 MOMENTS = 5
 
@@ -143,6 +143,12 @@ def test_every_step_does_what_it_says_and_nothing_is_left(begin: Start) -> None:
         "A person has to approve this first.",
         "refused: CREDENTIAL_SPENT; it was paid once",
         "TASK_BOUNDARY_EXCEEDED",
+        "refused: TASK_SUSPENDED",
+        "now suspended: nothing is given in it",
+        "held by policy address-change-when-the-customer-confirms",
+        "This needs your own yes first.",
+        "a yes by another customer of the same chat: APPROVAL_UNKNOWN",
+        "order 1230 goes there",
         "refund-1233-2",
         "vouches for",
         "NOT intact",

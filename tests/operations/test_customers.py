@@ -20,7 +20,7 @@ from broker.operations.override_calls import ImposeCall, LiftOverrideCall
 from broker.operations.task_calls import ResumeTaskCall
 from broker.override import Stop, StopKind
 from tests.fakes.identity import AUDIENCE
-from tests.operations.approving import GROUP, ISSUER, context, payout, say_yes
+from tests.operations.approving import GROUP, ISSUER, bundle, context, payout, say_yes
 from tests.operations.customers import (
     CANCEL,
     FOR_CHAT,
@@ -107,6 +107,16 @@ async def test_a_customer_sees_and_confirms_what_is_held_for_them(shopping: Worl
     people = [json.loads(each.value) for each in opened if each.field == "person"]
     assert people == [named(KATE), named(LIAM), named(KATE)], "two tasks, and her yes"
     assert [json.loads(each.value) for each in opened if each.field == "approved_by"] == [[named(KATE)]]
+
+
+async def test_the_refusal_says_to_the_user_whose_yes_is_missing(shopping: World, tmp_path: Path) -> None:
+    own = await shopping.refused(**await payout(shopping, task=(await begun_for(shopping, named(KATE))).id))
+    (staff := tmp_path / "staff").mkdir()
+    async with opened(staff, bundle(GROUP)) as world:
+        others = await world.refused(**await payout(world))
+    assert {own.reason, others.reason} == {Reason.STEP_UP_REQUIRED}
+    assert own.sentence == "This needs your own yes first."
+    assert others.sentence == "A person has to approve this first."
 
 
 async def test_a_customer_says_no(shopping: World) -> None:

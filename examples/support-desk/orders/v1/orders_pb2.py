@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16orders/v1/orders.proto\x12\torders.v1\"#\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"8\n\x10GetOrderResponse\x12\x0f\n\x07\x61rticle\x18\x01 \x01(\t\x12\x13\n\x0bprice_cents\x18\x02 \x01(\x03\")\n\x12GetCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\"#\n\x13GetCustomerResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x12RefundOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61mount_cents\x18\x02 \x01(\x03\"-\n\x13RefundOrderResponse\x12\x16\n\x0erefunded_cents\x18\x01 \x01(\x03\x32\xf0\x01\n\rOrdersService\x12\x43\n\x08GetOrder\x12\x1a.orders.v1.GetOrderRequest\x1a\x1b.orders.v1.GetOrderResponse\x12L\n\x0bGetCustomer\x12\x1d.orders.v1.GetCustomerRequest\x1a\x1e.orders.v1.GetCustomerResponse\x12L\n\x0bRefundOrder\x12\x1d.orders.v1.RefundOrderRequest\x1a\x1e.orders.v1.RefundOrderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16orders/v1/orders.proto\x12\torders.v1\"#\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"8\n\x10GetOrderResponse\x12\x0f\n\x07\x61rticle\x18\x01 \x01(\t\x12\x13\n\x0bprice_cents\x18\x02 \x01(\x03\")\n\x12GetCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\"#\n\x13GetCustomerResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x14\x43hangeAddressRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\x17\n\x15\x43hangeAddressResponse\"<\n\x12RefundOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61mount_cents\x18\x02 \x01(\x03\"-\n\x13RefundOrderResponse\x12\x16\n\x0erefunded_cents\x18\x01 \x01(\x03\x32\xf0\x01\n\rOrdersService\x12\x43\n\x08GetOrder\x12\x1a.orders.v1.GetOrderRequest\x1a\x1b.orders.v1.GetOrderResponse\x12L\n\x0bGetCustomer\x12\x1d.orders.v1.GetCustomerRequest\x1a\x1e.orders.v1.GetCustomerResponse\x12L\n\x0bRefundOrder\x12\x1d.orders.v1.RefundOrderRequest\x1a\x1e.orders.v1.RefundOrderResponse2e\n\x0f\x44\x65liveryService\x12R\n\rChangeAddress\x12\x1f.orders.v1.ChangeAddressRequest\x1a .orders.v1.ChangeAddressResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,10 +39,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCUSTOMERREQUEST']._serialized_end=173
   _globals['_GETCUSTOMERRESPONSE']._serialized_start=175
   _globals['_GETCUSTOMERRESPONSE']._serialized_end=210
-  _globals['_REFUNDORDERREQUEST']._serialized_start=212
-  _globals['_REFUNDORDERREQUEST']._serialized_end=272
-  _globals['_REFUNDORDERRESPONSE']._serialized_start=274
-  _globals['_REFUNDORDERRESPONSE']._serialized_end=319
-  _globals['_ORDERSSERVICE']._serialized_start=322
-  _globals['_ORDERSSERVICE']._serialized_end=562
+  _globals['_CHANGEADDRESSREQUEST']._serialized_start=212
+  _globals['_CHANGEADDRESSREQUEST']._serialized_end=269
+  _globals['_CHANGEADDRESSRESPONSE']._serialized_start=271
+  _globals['_CHANGEADDRESSRESPONSE']._serialized_end=294
+  _globals['_REFUNDORDERREQUEST']._serialized_start=296
+  _globals['_REFUNDORDERREQUEST']._serialized_end=356
+  _globals['_REFUNDORDERRESPONSE']._serialized_start=358
+  _globals['_REFUNDORDERRESPONSE']._serialized_end=403
+  _globals['_ORDERSSERVICE']._serialized_start=406
+  _globals['_ORDERSSERVICE']._serialized_end=646
+  _globals['_DELIVERYSERVICE']._serialized_start=648
+  _globals['_DELIVERYSERVICE']._serialized_end=749
 # @@protoc_insertion_point(module_scope)

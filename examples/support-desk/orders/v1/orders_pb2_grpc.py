@@ -187,3 +187,79 @@ class OrdersService(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class DeliveryServiceStub(object):
+    """Where the shop's orders go to.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ChangeAddress = channel.unary_unary(
+                '/orders.v1.DeliveryService/ChangeAddress',
+                request_serializer=orders_dot_v1_dot_orders__pb2.ChangeAddressRequest.SerializeToString,
+                response_deserializer=orders_dot_v1_dot_orders__pb2.ChangeAddressResponse.FromString,
+                _registered_method=True)
+
+
+class DeliveryServiceServicer(object):
+    """Where the shop's orders go to.
+    """
+
+    def ChangeAddress(self, request, context):
+        """Sends an order to another address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_DeliveryServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ChangeAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeAddress,
+                    request_deserializer=orders_dot_v1_dot_orders__pb2.ChangeAddressRequest.FromString,
+                    response_serializer=orders_dot_v1_dot_orders__pb2.ChangeAddressResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'orders.v1.DeliveryService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('orders.v1.DeliveryService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class DeliveryService(object):
+    """Where the shop's orders go to.
+    """
+
+    @staticmethod
+    def ChangeAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orders.v1.DeliveryService/ChangeAddress',
+            orders_dot_v1_dot_orders__pb2.ChangeAddressRequest.SerializeToString,
+            orders_dot_v1_dot_orders__pb2.ChangeAddressResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

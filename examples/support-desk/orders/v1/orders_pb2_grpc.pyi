@@ -80,3 +80,34 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         """Pays money back for an order."""
 
 def add_OrdersServiceServicer_to_server(servicer: OrdersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class DeliveryServiceStub:
+    """Where the shop's orders go to."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> DeliveryServiceAsyncStub: ...
+    ChangeAddress: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ChangeAddressRequest, _orders_pb2.ChangeAddressResponse]
+    """Sends an order to another address."""
+
+@_typing.type_check_only
+class DeliveryServiceAsyncStub(DeliveryServiceStub):
+    """Where the shop's orders go to."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ChangeAddress: _aio.UnaryUnaryMultiCallable[_orders_pb2.ChangeAddressRequest, _orders_pb2.ChangeAddressResponse]  # type: ignore[assignment]
+    """Sends an order to another address."""
+
+class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Where the shop's orders go to."""
+
+    @_abc_1.abstractmethod
+    def ChangeAddress(
+        self,
+        request: _orders_pb2.ChangeAddressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.ChangeAddressResponse, _abc.Awaitable[_orders_pb2.ChangeAddressResponse]]:
+        """Sends an order to another address."""
+
+def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
