@@ -154,8 +154,9 @@ def _refusal(tree: Tree, event: Shown) -> None:
 
 def _other(tree: Tree, event: Shown) -> None:
     members = event.members
-    said = [members.get("cause"), f"ended {members['revoked']}" if members.get("revoked") else ""]
-    line = tree.add(_line(event, event.type, " ".join(word for word in said if word), who=True))
+    ended = members.get("revoked", 0)
+    said = [members.get("cause"), f"{ended} credential{'s' * (ended != 1)} with it" if ended else ""]
+    line = tree.add(_line(event, event.type, ", ".join(word for word in said if word), who=True))
     _facts(line, ("why", _personal(event, "text")))
 
 
