@@ -33,7 +33,9 @@ class Chat:
     id_tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
     async def signed_in(self, *, id_token: str) -> dict[str, Any]:
-        """Take what a browser brings from the sign-in; whether it counts, the broker finds out each time."""
+        """Take what a browser brings from the sign-in; the broker says whether it counts, now and each time."""
+        with refusals():
+            await self.session.approvals(identity_token=id_token)
         claims = decoded(id_token.split(".")[1])
         person = f"{claims['iss']}#{claims['sub']}"
         self.id_tokens[person] = id_token

@@ -97,7 +97,7 @@ def steered(narrator: Narrator, stage: Stage) -> None:
 
 def looked_into(narrator: Narrator, stage: Stage, task: str) -> str:
     """Have the task stand still until a person has looked; return a credential of it as it goes on."""
-    narrator.begin(f"That was {len(OF_OTHERS)} times too often: the task stands still until a person has looked")
+    narrator.begin("That was five times too often: the task stands still until a person has looked")
     agent, again = stage.workers[AGENT], _intent("order.read", ORDER)
     narrator.asked(f"by the {AGENT}: may I do order.read on order {ORDER}, as before?")
     told = refusal_of(agent.ask("ask", prompt=_STEERED, **again), "TASK_SUSPENDED")

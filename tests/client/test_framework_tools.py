@@ -40,13 +40,12 @@ async def desk(stage: Stage) -> AsyncIterator[Desk]:
         import langchain_tool  # noqa: PLC0415 - found only now
         import openai_agents_tool  # noqa: PLC0415
         import service  # noqa: PLC0415
-        from orders.v1 import orders_pb2, orders_pb2_grpc  # noqa: PLC0415
+        from orders.v1 import orders_pb2_grpc  # noqa: PLC0415
     async with AsyncExitStack() as stack:
         source = await IdentitySource.open(socket=stage.service.socket, spiffe_id=None, hint=None, timeout=20)
         stack.callback(source.close)
         validation = await stack.enter_async_context(validating(stage, source))
-        services = [orders_pb2.DESCRIPTOR.services_by_name["OrdersService"]]
-        guard = validation.interceptor(bundles=source.bundles, services=services, calls=service.CALLS)
+        guard = validation.interceptor(bundles=source.bundles, services=service.SERVICES, calls=service.CALLS)
         server = grpc.aio.server(interceptors=[guard])
         orders = service.Orders()
         orders_pb2_grpc.add_OrdersServiceServicer_to_server(orders, server)
