@@ -57,8 +57,9 @@ class Reason(Enum):
     SVID_EXPIRED = _identity("The SVID has expired; fetch the current one and reconnect.")
     SVID_NOT_YET_VALID = _identity("The SVID is not valid yet; check the clocks.")
     IDENTITY_TOKEN_REFUSED = _identity(
-        "The identity token does not count; the detail says which check it failed. Get a new ID token, and compare "
-        "[[oidc]] with its issuer."
+        "The identity token does not count; the detail says which check it failed. Sign the person in again for a new "
+        "ID token; compare [[oidc]], and of a customer the client that the task type names, with its issuer.",
+        sentence="I cannot tell who you are; please sign in again.",
     )
     # what was asked
     REQUEST_MALFORMED = _invalid("The message does not decode as this RPC's request; check the proto version.")
@@ -81,7 +82,7 @@ class Reason(Enum):
     PERSON_UNKNOWN = _denied(
         "A person has to say this, and nobody in the bundle is who came: add a [[person]] with this identity, or send "
         "the person's identity token; of a customer, one for the client that the task type names.",
-        "I cannot decide this; a person has to.",
+        sentence="I cannot decide this; a person has to.",
     )
     AGENT_WITHOUT_OWNER = _denied("Name a business owner and a security owner for this agent in the bundle.")
     ACTION_UNKNOWN = _denied("The bundle's schema does not declare this action.")
@@ -99,40 +100,42 @@ class Reason(Enum):
     SCOPE_EMPTY = _denied("A permitting policy's @scope leaves nothing of what was asked.")
     OVERRIDE_IN_FORCE = _denied(
         "People have stopped this; `broker stop list` shows who and why, and another operator lifts it.",
-        "The people responsible for me have stopped this for now. I cannot go on before they allow it again.",
+        sentence="The people responsible for me have stopped this for now. I cannot go on before they allow it again.",
     )
     AGENT_REVOKED = _denied("The agent was revoked; an operator can lift the revocation.")
     TENANT_REVOKED = _denied("The tenant was revoked; an operator can lift the revocation.")
     POLICY_REVOKED = _denied("A policy that would permit this was revoked; an operator can lift it.")
-    TASK_REVOKED = _denied("The task was revoked; begin a new one.", "What I was working on has been stopped.")
+    TASK_REVOKED = _denied("The task was revoked; begin a new one.", sentence="What I was working on has been stopped.")
     TASK_TYPE_REFUSED = _denied(
         "The bundle has no such type of task for this agent, purpose and tenant, or it is not for the caller to begin."
     )
     TASK_BOUNDARY_EXCEEDED = _denied(
         "The intent lies outside the task's boundary, whatever policy says; begin a task that covers it.",
-        "This is outside what I am working on, so I left it alone.",
+        sentence="This is outside what I am working on, so I left it alone.",
     )
     TASK_BOUNDARY_WIDER = _denied("A task is narrower than its type, and only ever becomes narrower; ask for less.")
     LIMIT_REACHED = _denied(
         "A @limit of the policy that the detail names is used up, or would be: ask for less, or wait until the task, "
         "conversation or day that it counts for is another; `broker policy explain` shows the limits.",
-        "I have reached the limit of what I may do of this. A colleague has to help from here.",
+        sentence="I have reached the limit of what I may do of this. A colleague has to help from here.",
     )
     LIMIT_AMOUNT_REFUSED = _denied(
         "A @limit adds up a parameter that is missing here, or no integer of at least 0; the detail names it."
     )
     DUTY_SEPARATED = _denied(
         "The bundle keeps this action apart from another one that was granted in this task; another task has to do it.",
-        "After what I have done here, this is for somebody else to do.",
+        sentence="After what I have done here, this is for somebody else to do.",
     )
     SEQUENCE_REFUSED = _denied(
         "With what was granted before, this would complete a sequence that the bundle refuses; the detail names it.",
-        "Together with what I did before, this goes too far, so I left it alone. A colleague can help.",
+        sentence="Together with what I did before, this goes too far, so I left it alone. A colleague can help.",
     )
-    CREDENTIAL_REVOKED = _denied("The credential was revoked; ask again.", "My permission for this was taken back.")
+    CREDENTIAL_REVOKED = _denied(
+        "The credential was revoked; ask again.", sentence="My permission for this was taken back."
+    )
     CREDENTIAL_SPENT = _denied(
         "The credential is good for one act and was spent on it; for another, exchange again.",
-        "My permission for this was good for one time, and that is used up. I will not do it twice.",
+        sentence="My permission for this was good for one time, and that is used up. I will not do it twice.",
     )
     STREAM_REFUSED = _denied("This reader is no longer allowed to follow this stream.")
     # what must happen first
@@ -154,17 +157,22 @@ class Reason(Enum):
         "An approval is used once; for the same once more ask without its id.",
     )
     APPROVAL_MISMATCH = _denied(
-        "What I am about to do is not what was approved.",
-        "An approval is for one intent, byte for byte, in one task; ask for this one without the id.",
+        "An approval is for one intent, byte for byte, in one task; ask for this one without the id. Who approves "
+        "looks at it again, and names the digest that it has now.",
+        sentence="What I am about to do is not what was approved.",
     )
-    APPROVAL_DENIED = _denied("A person has decided against this.", "Do not ask again for the same; ask who decided.")
+    APPROVAL_DENIED = _denied(
+        "Do not ask again for the same; ask who decided.", sentence="A person has decided against this."
+    )
     APPROVER_REFUSED = _denied(
-        "This is for somebody else to approve.",
-        "Who approves is whom the requirement names: not the requester, nor an owner where those are excluded.",
+        "Who approves is whom the requirement names: not the requester, nor an owner where those are excluded. A tool "
+        "or a front end says nothing of its own: it sends the person's identity token.",
+        sentence="This is for somebody else to approve.",
     )
     BYPASS_REFUSED = _denied("The @step_up that holds this lets nobody bypass it for so long.")
     AUTHENTICATION_STALE = _unmet(
-        "You have to sign in again before you approve this.", "The identity token's auth_time is too old."
+        "You have to sign in again before you approve this.",
+        "The identity token's auth_time is missing or too old; sign the person in again, by prompt=login or max_age.",
     )
     TASK_REQUIRED = _unmet("I have to open a task for this first.", "Writes need a task: BeginTask, then name it.")
     TASK_ENDED = _unmet("What I was working on is finished.", "The task has ended; begin a new one.")
@@ -209,7 +217,10 @@ class Reason(Enum):
         "Who imposed an override does not lift it: another operator does, who is another person by the bundle.",
     )
     # what is named
-    APPROVAL_UNKNOWN = _unknown("No such approval that the caller may see.")
+    APPROVAL_UNKNOWN = _unknown(
+        "No such approval that the caller may see; of a customer's, `broker doctor` says whether their front end may "
+        "show it."
+    )
     TASK_UNKNOWN = _unknown("No such task of this agent.")
     CREDENTIAL_UNKNOWN = _unknown("No such credential, or not one that you may name.")
     REVOCATION_UNKNOWN = _unknown("No such revocation, or it was lifted already.")

@@ -36,9 +36,9 @@ LATER = "The system that checks what I may do is not available right now. Nothin
 SERVICE = "The service did not accept my permission for this."
 
 
-def identity(next_step: str) -> Meaning:
+def identity(next_step: str, *, sentence: str = IDENTITY) -> Meaning:
     """Return the meaning of: the caller could not be authenticated."""
-    return Meaning(category=Category.UNAUTHENTICATED, sentence=IDENTITY, next_step=next_step)
+    return Meaning(category=Category.UNAUTHENTICATED, sentence=sentence, next_step=next_step)
 
 
 def invalid(next_step: str) -> Meaning:
@@ -46,7 +46,7 @@ def invalid(next_step: str) -> Meaning:
     return Meaning(category=Category.INVALID, sentence=REQUEST, next_step=next_step)
 
 
-def denied(next_step: str, sentence: str = POLICY) -> Meaning:
+def denied(next_step: str, *, sentence: str = POLICY) -> Meaning:
     """Return the meaning of: understood, and not allowed."""
     return Meaning(category=Category.DENIED, sentence=sentence, next_step=next_step)
 

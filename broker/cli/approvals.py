@@ -27,6 +27,10 @@ _LOUD: Final = frozenset({"action", "resource", "parameter", "digest"})
 _LOUD_DRIFTED: Final = frozenset({"drifted", "now", "refused"})
 
 
+_NOT_YOURS: Final = (
+    "`broker approvals` lists those that are; a tool or a front end names the person: --identity-token-file."
+)
+
 _json = click.option("--json", "as_json", is_flag=True, help="For programs: an object each, on a line of its own.")
 
 
@@ -52,12 +56,11 @@ def approvals(  # noqa: PLR0913  # one parameter an option
         return
 
     async def work(session: Session) -> tuple[list[Approval], list[DriftedTask]]:
-        listed = await session.approvals(states=states, identity_token=identity_token or "")
+        listed = await session.approvals(states=states, identity_token=identity_token)
         found = [
-            each if each.details else await session.approval(each.id, identity_token=identity_token or "")
-            for each in listed
+            each if each.details else await session.approval(each.id, identity_token=identity_token) for each in listed
         ]
-        return found, [] if states else await session.drifted_tasks(identity_token=identity_token or "")
+        return found, [] if states else await session.drifted_tasks(identity_token=identity_token)
 
     found, drifted = run(address, broker_id, socket, spiffe_id, work)
     if as_json:
@@ -74,13 +77,11 @@ def approvals(  # noqa: PLR0913  # one parameter an option
 
 
 async def _follow(session: Session, identity_token: str | None, *, as_json: bool) -> None:
-    async for changed in session.follow_approvals(identity_token=identity_token or ""):
+    async for changed in session.follow_approvals(identity_token=identity_token):
         if isinstance(changed, DriftedTask):
             _say_drifted(changed, as_json=as_json)
             continue
-        each = (
-            await session.approval(changed.id, identity_token=identity_token or "") if not changed.details else changed
-        )
+        each = await session.approval(changed.id, identity_token=identity_token) if not changed.details else changed
         if as_json:
             click.echo(json.dumps(members(each)))
             continue
@@ -133,10 +134,10 @@ def approve(  # noqa: PLR0913  # one parameter an option
         raise click.UsageError("there is no terminal to ask on; give --digest and --yes.")
 
     async def work(session: Session) -> Approval | None:
-        shown = await session.approval(approval, identity_token=identity_token or "")
+        shown = await session.approval(approval, identity_token=identity_token)
         details = shown.details
         if details is None:
-            fail(f"{shown.id} is not for you to decide", "`broker approvals` lists those that are.", REFUSED)
+            fail(f"{shown.id} is not for you to decide", _NOT_YOURS, REFUSED)
         if not yes:
             _show(lines(shown, datetime.now(UTC)), loud=_LOUD, err=True)
         if digest and digest != details.digest:
@@ -144,9 +145,7 @@ def approve(  # noqa: PLR0913  # one parameter an option
                  f"Look at it again: its digest is {details.digest}.", REFUSED)  # fmt: skip
         if not yes and not click.confirm(_question(bypass), default=False, err=True):
             return None
-        return await session.approve(
-            shown.id, digest=details.digest, bypass=bypass, identity_token=identity_token or ""
-        )
+        return await session.approve(shown.id, digest=details.digest, bypass=bypass, identity_token=identity_token)
 
     done = run(address, broker_id, socket, spiffe_id, work)
     if done is None:
@@ -172,7 +171,7 @@ def deny(  # noqa: PLR0913  # one parameter an option
     """Say no to a held request (appr_...), or take back a yes that was not used; one no decides."""
 
     async def work(session: Session) -> Approval:
-        return await session.deny(approval, reason=reason, identity_token=identity_token or "")
+        return await session.deny(approval, reason=reason, identity_token=identity_token)
 
     _say(run(address, broker_id, socket, spiffe_id, work), as_json=as_json)
 

@@ -212,7 +212,7 @@ def resume(  # noqa: PLR0913  # one parameter an option
     """Let a task go on that drifted: as who was told of it, or an operator. What ended with that stays ended."""
 
     async def work(session: Session) -> Ending:
-        return await session.resume_task(name, reason=reason, identity_token=identity_token or "")
+        return await session.resume_task(name, reason=reason, identity_token=identity_token)
 
     resumed = run(address, broker_id, socket, spiffe_id, work)
     show({"resumed": name, "position": resumed.position}, as_json=as_json)

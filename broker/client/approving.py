@@ -8,7 +8,8 @@ from broker.client.approval import Approval
 from broker.client.approval_decode import STATES, approval_of
 from broker.client.decode import duration_of
 from broker.client.drifted import DriftedTask, drifted_task_of
-from broker.client.verbs import Verbs, authorization
+from broker.client.identity_token import authorization
+from broker.client.verbs import Verbs
 from broker.v1 import approval_pb2, approval_pb2_grpc
 
 
@@ -16,12 +17,13 @@ class Approving(Verbs):
     """What a session does about approvals.
 
     Every method takes the identity token of the person who decides: an ID token of an issuer that the broker knows.
-    Without one it is the operator whose SVID the session has.
+    With None it is whoever the session's SVID is of: an operator; or a front end, which then sees that its tasks wait,
+    of all its customers, and decides nothing. So a front end names its customer each time; an empty token is refused.
     """
 
     _watch_approvals: Callable[..., AsyncGenerator[approval_pb2.WatchApprovalsResponse, None]]
 
-    async def approvals(self, *, states: Iterable[str] = (), identity_token: str = "") -> list[Approval]:
+    async def approvals(self, *, states: Iterable[str] = (), identity_token: str | None = None) -> list[Approval]:
         """Return the approvals that concern whoever asks, the oldest first, all pages.
 
         Args:
@@ -41,7 +43,7 @@ class Approving(Verbs):
             if not page:
                 return found
 
-    async def drifted_tasks(self, *, identity_token: str = "") -> list[DriftedTask]:
+    async def drifted_tasks(self, *, identity_token: str | None = None) -> list[DriftedTask]:
         """Return the drifted tasks that wait for whoever asks to look at them, the oldest first, all pages.
 
         Args:
@@ -60,7 +62,7 @@ class Approving(Verbs):
             if not page:
                 return found
 
-    async def approval(self, approval: str, *, identity_token: str = "") -> Approval:
+    async def approval(self, approval: str, *, identity_token: str | None = None) -> Approval:
         """Return one approval as it is now.
 
         Raises:
@@ -74,7 +76,7 @@ class Approving(Verbs):
         return approval_of(answer.approval)
 
     async def approve(
-        self, approval: str, *, digest: str, bypass: timedelta | None = None, identity_token: str = ""
+        self, approval: str, *, digest: str, bypass: timedelta | None = None, identity_token: str | None = None
     ) -> Approval:
         """Say yes to what a digest names; durable when this returns.
 
@@ -91,7 +93,7 @@ class Approving(Verbs):
         )
         return approval_of(answer.approval)
 
-    async def deny(self, approval: str, *, reason: str, identity_token: str = "") -> Approval:
+    async def deny(self, approval: str, *, reason: str, identity_token: str | None = None) -> Approval:
         """Say no; one no decides. It also takes back a yes that was not used, and ends its bypass."""
         request = approval_pb2.DenyRequest(approval_id=approval, reason=reason)
         answer = await self._ask(
@@ -99,7 +101,7 @@ class Approving(Verbs):
         )
         return approval_of(answer.approval)
 
-    async def follow_approvals(self, *, identity_token: str = "") -> AsyncIterator[Approval | DriftedTask]:
+    async def follow_approvals(self, *, identity_token: str | None = None) -> AsyncIterator[Approval | DriftedTask]:
         """Yield what waits for people, then each as it changes, approvals without details; over every interruption."""
         listed = False
         async with aclosing(self._watch_approvals(metadata=authorization(identity_token))) as messages:

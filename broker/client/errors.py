@@ -172,7 +172,7 @@ def refused(refusal: Refusal) -> RefusedError:
     meaning = refusal.reason.meaning
     return CLASSES[refusal.reason.category](
         reason=refusal.reason,
-        message=refusal.detail or meaning.next_step,
+        message=f"{meaning.next_step} ({refusal.detail})" if refusal.detail else meaning.next_step,
         sentence=refusal.sentence,
         next_step=meaning.next_step,
         detail=refusal.detail,

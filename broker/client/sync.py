@@ -127,7 +127,7 @@ class Session:
         """Follow the revocations that concern this caller. See broker.client.Session.subscribe_revocations."""
         return self.loop.each(self.session.subscribe_revocations(cursor=cursor))
 
-    def follow_approvals(self, *, identity_token: str = "") -> Iterator[Approval | DriftedTask]:
+    def follow_approvals(self, *, identity_token: str | None = None) -> Iterator[Approval | DriftedTask]:
         """Follow what waits for whoever asks, as broker.client.Session.follow_approvals does."""
         return self.loop.each(self.session.follow_approvals(identity_token=identity_token))
 

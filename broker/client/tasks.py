@@ -180,13 +180,13 @@ class Tasks(Waiting):
             answer.task.task_id, Continued(task=task_of(answer.task), revoked=answer.revoked_credentials)
         )
 
-    async def resume_task(self, task: Task | str, *, reason: str, identity_token: str = "") -> Ending:
+    async def resume_task(self, task: Task | str, *, reason: str, identity_token: str | None = None) -> Ending:
         """Let a task go on that drifted, as who was told of it or as an operator; what ended with that stays ended.
 
         Args:
             task: which one.
             reason: why, for the audit log.
-            identity_token: of the person who decides; without one it is the operator whose SVID the session has.
+            identity_token: of the person who decides; None: the operator whose SVID the session has.
 
         """
         request = task_pb2.ResumeTaskRequest(task_id=_name(task), reason=reason)

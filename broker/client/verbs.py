@@ -10,6 +10,7 @@ from broker.client.channel import Endpoint, Generations
 from broker.client.credential import Checkpoint, Ending, Key, KeySet, Override, Rotation
 from broker.client.decode import rule_message
 from broker.client.errors import from_rpc
+from broker.client.identity_token import authorization
 from broker.client.keys import key_of, rotation_of, use_of
 from broker.client.overrides import override_of, target_of
 from broker.credential.revocation import RuleKind
@@ -27,11 +28,6 @@ from broker.v1 import (
 
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
-
-
-def authorization(identity_token: str) -> tuple[tuple[str, str], ...]:
-    """Return the metadata that says which person calls; nothing for nobody but the caller itself."""
-    return (("authorization", f"Bearer {identity_token}"),) if identity_token else ()
 
 
 class Verbs:
@@ -148,10 +144,11 @@ class Verbs:
         self,
         method: Callable[[grpc.aio.Channel], grpc.aio.UnaryUnaryMultiCallable[Request, Answer]],
         request: Request,
-        identity_token: str = "",
+        identity_token: str | None = None,
     ) -> Answer:
+        metadata = authorization(identity_token)
         line = self._generations.line(self._generations.current(), self._broker)
         try:
-            return await method(line.channel)(request, timeout=self._deadline, metadata=authorization(identity_token))
+            return await method(line.channel)(request, timeout=self._deadline, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error, connection=line.tunnel.last_error) from error

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from broker.approval import OPEN, Approval, ApprovalState, Yes, why_unusable, withdrawn
 from broker.audit.approval_events import (
@@ -22,6 +23,9 @@ from broker.operations.record import Recorder, commit, position_of
 from broker.operations.requirements import Asked
 from broker.store.approval_items import ApprovalOpen, ChangeApproval
 from broker.store.interface import Committed, Item
+
+# To whoever decides; the reason's own sentence is the agent's.
+_LOOK_AGAIN: Final = "This is not what you were shown. Please look at it again."
 
 
 def _changing(recorder: Recorder, before: Approval, after: Approval, event: Event) -> Item:
@@ -76,7 +80,7 @@ class Approve:
         deciding = _deciding(self.views, visit, call)
         asked, approval = deciding.asked, deciding.asked.approval
         if call.digest != approval.digest():
-            raise Refusal(Reason.APPROVAL_MISMATCH)
+            raise Refusal(Reason.APPROVAL_MISMATCH, sentence=_LOOK_AGAIN)
         with_it = asked.with_yes(replace(deciding.said, bypass=call.bypass))
         if _is_said(asked, with_it, deciding.said.person, visit.now):
             return ApprovalAnswered(shown=self.views.show(deciding.reader, asked), position=None)

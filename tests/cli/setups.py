@@ -26,6 +26,7 @@ AGENT = "spiffe://example.org/agent/assistant"
 SERVICE = "spiffe://example.org/service/orders"
 OPERATOR = "spiffe://example.org/operator/security"
 DUTY = "spiffe://example.org/operator/duty"
+CHAT = "spiffe://example.org/service/chat"  # not in the first bundle
 Finding = dict[str, str]
 
 

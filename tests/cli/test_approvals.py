@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.callers import Callers
+from tests.cli.callers import Callers, following
 from tests.cli.setups import AGENT, ROOT, build, start, wait_for
 from tests.fakes.identity import IdentityKey
 from tests.fakes.oidc_issuer import OidcIssuer
@@ -94,12 +94,12 @@ def digest_of(callers: Callers, approval: str) -> str:
     return str(details["digest"])
 
 
-def on_a_terminal(callers: Callers, answer: str, *arguments: str) -> tuple[int, str]:
-    """Run a command as the duty operator on a terminal, and type an answer once it asks."""
+def on_a_terminal(callers: Callers, answer: str, *arguments: str, who: str = "duty") -> tuple[int, str]:
+    """Run a command on a terminal, and type an answer once it asks."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "broker", *arguments], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
-        env=callers.environment("duty") | {"TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"},
+        env=callers.environment(who) | {"TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"},
     )  # fmt: skip
     os.close(theirs)
     shown = b""
@@ -246,26 +246,12 @@ def test_what_is_offered_for_a_drifted_task_ends_it(callers: Callers) -> None:
 
 
 def test_what_changes_is_followed(callers: Callers) -> None:
-    following = callers.start("duty", "approvals", "--follow")
-    assert following.stdout is not None
-    os.set_blocking(following.stdout.fileno(), False)
-    seen = ""
-
-    def says(*words: str) -> bool:
-        nonlocal seen
-        seen += following.stdout.read() or "" if following.stdout else ""
-        return any(all(word in line for word in words) for line in seen.splitlines())
-
-    approval = held(callers, amount=9905)
-    wait_for(lambda: says("pending", approval, "amount=9905"))
-    assert callers.run("duty", "deny", approval, "--reason", "no").returncode == 0
-    wait_for(lambda: says("denied", approval))
-    task = strayed(callers)
-    wait_for(lambda: says("drifted", task, "2 refusals within 10m: order.refund", "suspended"))
-    assert callers.run("duty", "task", "resume", task, "--reason", "fine").returncode == 0
-    wait_for(lambda: says("drifted", task, "resumed"))
-    following.terminate()
-    following.wait(30)
-    following.stdout.close()
-    assert following.stderr is not None
-    following.stderr.close()
+    with following(callers, "duty", "approvals", "--follow") as found:
+        approval = held(callers, amount=9905)
+        wait_for(lambda: found.says("pending", approval, "amount=9905"))
+        assert callers.run("duty", "deny", approval, "--reason", "no").returncode == 0
+        wait_for(lambda: found.says("denied", approval))
+        task = strayed(callers)
+        wait_for(lambda: found.says("drifted", task, "2 refusals within 10m: order.refund", "suspended"))
+        assert callers.run("duty", "task", "resume", task, "--reason", "fine").returncode == 0
+        wait_for(lambda: found.says("drifted", task, "resumed"))
