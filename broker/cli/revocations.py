@@ -3,15 +3,18 @@
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
-from pyroaring import BitMap
 
 from broker.cli.connection import options, run
 from broker.client import BrokerError, CursorFile, Session, follow_revocations
+from broker.credential.status_list import read_status_list
 from broker.v1 import revoke_pb2
 from broker.visible import visible
+
+# Each one shown takes room: a line of this many is one of 8 MiB.
+MOST_SHOWN: Final = 1 << 20
 
 
 @click.group
@@ -67,9 +70,9 @@ def _lines(message: revoke_pb2.SubscribeRevocationsResponse, *, as_json: bool) -
 
 def _bits(snapshot: revoke_pb2.RevocationSnapshot) -> list[int]:
     try:
-        return list(BitMap.deserialize(snapshot.status_indexes)) if snapshot.status_indexes else []
+        return list(read_status_list(snapshot.status_indexes, MOST_SHOWN)) if snapshot.status_indexes else []
     except ValueError as problem:
-        raise BrokerError("What the broker sent as a list of what was revoked is none.") from problem
+        raise BrokerError(f"The broker's list of what is revoked cannot be shown: {problem}.") from problem
 
 
 def _time(revoked: revoke_pb2.Revoked) -> str:

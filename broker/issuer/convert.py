@@ -15,6 +15,7 @@ from broker.issuer.port import Context
 from broker.issuer.v1 import port_pb2 as v1
 from broker.person.identity_token import MAX_TOKEN_LENGTH
 from broker.svid.principal import Evidence
+from broker.text import is_fit
 
 MAX_DETAIL: Final = 1024
 MAX_SENTENCE: Final = 1024
@@ -39,12 +40,14 @@ CONVERSION_PROBLEMS: Final = (ValueError, KeyError, TypeError, AttributeError, O
 
 
 def bounded(text: str, limit: int, what: str) -> str:
-    """Return text of at most `limit` bytes.
+    """Return text of at most `limit` bytes that holds what a text may.
 
     Raises:
-        Malformed: it is longer; the door checks the same bounds by the rules of the public proto.
+        Malformed: it is longer, or not fit; the door checks the same, by the rules of the public proto.
 
     """
+    if not is_fit(text):
+        raise Malformed(what)
     # Characters are counted first: encoding is dearer, and most texts are far below their limit.
     if len(text) * 4 > limit and len(text.encode()) > limit:
         raise Malformed(what)

@@ -1,11 +1,12 @@
 """Convert: protobuf ⇄ nouns, the only place that knows both. What cannot be one meaning is refused, never guessed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import protovalidate
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,6 +31,7 @@ from broker.issuer.port import (
     Start,
     Trail,
 )
+from broker.text import is_fit
 from broker.v1 import audit_pb2, exchange_pb2, revoke_pb2, types_pb2
 
 Request = TypeVar("Request", bound=Message)
@@ -47,6 +49,8 @@ _RULES: Final[Mapping[str, RuleKind]] = MappingProxyType(
         "policy_id": RuleKind.POLICY,
     }
 )
+# What has a stricter rule of its own, or is JSON, which may have line breaks between its members.
+_RULED_ELSEWHERE: Final = frozenset({"broker.v1.ExchangeRequest.intent", "broker.v1.TaskBoundary.limits"})
 
 # --- what comes in -------------------------------------------------------------------------------------------------
 
@@ -74,16 +78,35 @@ def parse(raw: bytes, kind: type[Request]) -> Request:
 
 
 def validate(message: Message) -> None:
-    """Check the rules that the proto states.
+    """Check what any text may hold, and the rules that the proto states.
 
     Raises:
         Refusal: REQUEST_INVALID, with the field's path and the rule's id as detail.
 
     """
+    for unfit in _unfit_texts(message):
+        raise Refusal(Reason.REQUEST_INVALID, f"{unfit}: no control characters and no line breaks")
     for violation in protovalidate.collect_violations(message):
         path = violation.proto.field
         names = [element.field_name or "?" for element in path.elements] if path else []
         raise Refusal(Reason.REQUEST_INVALID, f"{'.'.join(names) or 'message'}: {violation.proto.rule_id}")
+
+
+def _unfit_texts(message: Message, path: str = "") -> Iterator[str]:
+    """Yield the path of every text that holds what no text may."""
+    for field, value in message.ListFields():
+        if field.full_name in _RULED_ELSEWHERE:
+            continue
+        for each in (value,) if isinstance(value, str | Message) else _entries(field, value):
+            if isinstance(each, Message):
+                yield from _unfit_texts(each, f"{path}{field.name}.")
+            elif not is_fit(each):
+                yield path + field.name
+
+
+def _entries(field: FieldDescriptor, value: Any) -> Sequence[str | Message]:  # noqa: ANN401  # protobuf's own lists
+    """Return the texts and messages of a list; none of what holds neither."""
+    return value if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE) else ()
 
 
 def exchange_call(request: exchange_pb2.ExchangeRequest, context: Context) -> ExchangeCall:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pyroaring import BitMap
 
 from broker.credential.keys import read_jwks
+from broker.credential.status_list import read_status_list, require_few
 from broker.errors import Reason, Refusal
 
 
@@ -153,11 +154,12 @@ class RevocationView:
             keys = self._read_keys(update.key_set)
             additions = BitMap(update.revoked)
             revoked = self._join(update)
+            revoked |= additions
+            require_few(revoked)
         except (Refusal, ValueError, LookupError, OverflowError) as problem:
             self.drop()
             raise UpdateRefused(str(problem)) from problem
         self.version += 1
-        revoked |= additions
         self._revoked, self._stop = revoked, update.stop
         if update.read_at is not None and update.size <= update.stop:  # else more pages follow: not yet that fresh
             self._fresh_at = min(update.read_at, now)
@@ -172,7 +174,7 @@ class RevocationView:
             raise ValueError("a range that ends before it starts")
         if update.snapshot is not None:
             self._fresh_at = None
-            return BitMap.deserialize(update.snapshot)
+            return read_status_list(update.snapshot)
         if self._revoked is None:
             raise ValueError("no snapshot yet")
         if update.start != self._stop:

@@ -407,6 +407,74 @@ def customers_whom_nobody_may_bring(house: House) -> None:
     customers_of(house, issuer=identity_issuer(house).url, permitted=False)
 
 
+TOOL = "spiffe://example.org/service/orders"
+ANSWERS = 'action in [Action::"broker.approval.decide", Action::"broker.approval.read"],\n    resource is Task\n);'
+
+
+def group_that_may_not_answer(house: House) -> None:
+    without_golden_cases_of(house, "duty")
+    without_policy(house, "duty-answers-held-requests")
+
+
+def group_that_may_only_look(house: House) -> None:
+    looks = ANSWERS.replace('Action::"broker.approval.decide", ', "")
+    without_golden_cases_of(house, "duty")
+    house.edit(ANSWERS, looks, file=house.policy / "policies.cedar")
+
+
+def group_of_whom_too_few_may_answer(house: House) -> None:
+    with (house.policy / "entities.toml").open("a") as entities:
+        entities.write(
+            '\n[[operator]]\nspiffe_id = "spiffe://example.org/operator/ben"\nroles = ["helper"]\nall_tenants = true\n'
+            '\n[[person]]\nname = "ben"\nall_tenants = true\ngroups = ["duty"]\n'
+            'spiffe_ids = ["spiffe://example.org/operator/ben"]\n'
+        )
+    house.edit('\\"duty\\",', '\\"duty\\", \\"quorum\\": 2,', file=house.policy / "policies.cedar")
+
+
+def group_at_the_end_of_an_escalation(house: House) -> None:
+    with (house.policy / "entities.toml").open("a") as entities:
+        entities.write('\n[[approver_group]]\nname = "duty"\nescalate_to = "security"\nescalate_after = "PT10M"\n')
+
+
+def drifting(house: House) -> None:
+    """Let the operators of security be told when a task of the first bundle's type drifts."""
+    drift = 'drift = { refusals = 3, within = "PT10M", then = "suspend", escalate_to = "security" }'
+    house.edit('maximum_age = "PT8H"', f'maximum_age = "PT8H"\n{drift}', file=house.policy / "entities.toml")
+
+
+def group_that_drift_is_told_to_in_vain(house: House) -> None:
+    drifting(house)
+    without_policy(house, "security-resumes-tasks")
+
+
+def test_who_may_resume_tasks_needs_no_right_to_decide(house: House) -> None:
+    drifting(house)
+    status, found = house.doctor()
+    assert (status, {name: each for name, each in found.items() if each["level"] != "ok"}) == (0, {})
+    assert found["groups"]["what"] == "groups that are asked, and may answer: 2"
+
+
+def test_a_group_that_answers_by_tokens_through_a_tool_is_well(house: House) -> None:
+    group_that_may_not_answer(house)
+    identity_issuer(house)
+    house.edit('name = "ben"', 'name = "ben"\ngroups = ["duty"]', file=house.policy / "entities.toml")
+    assert house.doctor()[1]["groups"]["level"] == "warning"
+    with (house.policy / "policies.cedar").open("a") as policies:
+        policies.write(f'\n@id("tool")\npermit (\n    principal == Service::"{TOOL}",\n    {ANSWERS}\n')
+    status, found = house.doctor()
+    assert (status, {name: each for name, each in found.items() if each["level"] != "ok"}) == (0, {})
+
+
+def test_a_group_that_may_not_answer_is_named_with_who_and_what(house: House) -> None:
+    group_that_may_only_look(house)
+    (said,) = [each["what"] for name, each in house.doctor()[1].items() if name == "groups"]
+    assert said == (
+        "group duty (spiffe://example.org/operator/duty) is asked about what policy "
+        "assistant-may-refund-more-once-approved holds, and no policy lets any of them do broker.approval.decide"
+    )
+
+
 def without_golden_cases_of(house: House, word: str) -> None:
     golden = house.policy / "golden.toml"
     head, *cases = golden.read_text().split("[[case]]")
@@ -595,6 +663,11 @@ BROKEN: list[tuple[str, str, Break, str]] = [
     ("customers", "warning", customers_by_another_claim, "Leave subject_claim"),
     ("customers", "warning", customers_of_the_approvers_client, "a client of its own"),
     ("customers", "warning", customers_whom_nobody_may_bring, "Permit broker.approval.confirm"),
+    ("groups", "warning", group_that_may_not_answer, 'to Role::"duty"'),
+    ("groups", "warning", group_that_may_only_look, "Permit broker.approval.read and broker.approval.decide"),
+    ("groups", "warning", group_of_whom_too_few_may_answer, 'to Role::"duty"'),
+    ("groups", "warning", group_at_the_end_of_an_escalation, 'to Role::"security"'),
+    ("groups", "warning", group_that_drift_is_told_to_in_vain, 'to Role::"security"'),
     ("policy-domains", "problem", policy_of_another_trust_domain, "Put spiffe://example.org/"),
     ("workload-socket", "problem", socket_not_named, "Set [workload_api] socket"),
     ("workload-socket", "problem", socket_gone, "spire-agent healthcheck"),

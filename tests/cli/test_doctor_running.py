@@ -72,7 +72,7 @@ def test_a_policy_that_was_broken_later(house: House) -> None:
     wait_for(told)
     status, found = house.doctor("--accept", "separation")
     of_the_bundle = {f"policy-{name}" for name in ("loads", "owners", "domains", "stoppers", "spending")}
-    of_the_bundle |= {"persons", "customers", "federation"}
+    of_the_bundle |= {"persons", "customers", "groups", "federation"}
     assert (status, set(odd(found)) - {"separation"}) == (1, of_the_bundle | {"running-policy"})
     assert "An older bundle decides" in found["running-policy"]["why"]
     assert "broker policy check" in found["running-policy"]["fix"]

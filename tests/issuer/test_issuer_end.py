@@ -185,6 +185,10 @@ NOT_VERBS = {
     "no rule kind": v1.Frame(number=1, revoke=v1.RevokeCall(context=CONTEXT, name="x")),
     "unknown rule kind": v1.Frame(number=1, revoke=v1.RevokeCall(context=CONTEXT, kind=9, name="x")),  # type: ignore[arg-type]
     "long text": v1.Frame(number=1, revoke=v1.RevokeCall(context=CONTEXT, kind=v1.RULE_KIND_TASK, text="x" * 1025)),
+    "two lines": v1.Frame(number=1, revoke=v1.RevokeCall(context=CONTEXT, kind=v1.RULE_KIND_TASK, text="a\nb")),
+    "a conversation of two lines": v1.Frame(
+        number=1, begin_task=v1.BeginTaskCall(context=CONTEXT, purpose="x", conversation="a\nb")
+    ),
     "unknown reason": v1.Frame(
         number=1, refuse=v1.RefusedCall(context=CONTEXT, operation="x", refusal=v1.Refusal(reason="NO_SUCH"))
     ),

@@ -14,7 +14,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from broker.cli.doctor import configured, customers, identity, keys, persons, places, policy, serving, store, users
+from broker.cli.doctor import (
+    configured,
+    customers,
+    groups,
+    identity,
+    keys,
+    persons,
+    places,
+    policy,
+    serving,
+    store,
+    users,
+)
 from broker.cli.doctor.finding import Finding, Level, problem, run_checks
 from broker.cli.doctor.setup import Setup
 from broker.settings import ConfigurationProblem, config_path, load
@@ -31,6 +43,7 @@ CHECKS: Final = (
     *policy.CHECKS,
     *persons.CHECKS,
     *customers.CHECKS,
+    *groups.CHECKS,
     *identity.CHECKS,
     *serving.CHECKS,
 )

@@ -52,6 +52,12 @@ def test_text_is_bounded_in_bytes(text: str, limit: int, fits: bool) -> None:
             bounded(text, limit, "text")
 
 
+@pytest.mark.parametrize("text", ["a\nb", "\0", "a\x9b"])
+def test_text_that_moves_a_line_is_none(text: str) -> None:
+    with pytest.raises(Malformed):
+        bounded(text, 64, "text")
+
+
 def test_an_overlong_detail_is_cut_where_it_is_sent() -> None:
     message = encode_refusal(Refusal(Reason.REQUEST_INVALID, "x" * 5000))
     assert decode_refusal(message).detail == "x" * MAX_DETAIL

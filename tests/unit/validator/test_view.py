@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pyroaring import BitMap
 
+from broker.credential.status_list import MAX_REVOKED
 from broker.errors import Reason, Refusal
 from broker.validator.view import KeySet, RevocationView, Update, UpdateRefused
 from tests.unit.credential.samples import ISSUER, NOW, OTHER_SIGNER, SIGNER
@@ -55,6 +56,9 @@ BAD: dict[str, Update] = {
     "snapshot-empty": following(snapshot=b""),
     "snapshot-garbage": following(snapshot=b"garbage"),
     "snapshot-cut": following(snapshot=BitMap(range(1000)).serialize()[:-3]),
+    "snapshot-of-everything": following(snapshot=BitMap(range(2**32 - 1)).serialize()),
+    "snapshot-one-too-many": following(snapshot=BitMap(range(MAX_REVOKED + 1)).serialize()),
+    "snapshot-full-and-one-more": following(snapshot=BitMap(range(MAX_REVOKED)).serialize(), revoked=(MAX_REVOKED,)),
     "keys-of-another-issuer": following(key_set=replace(KEY_SET, issuer=ISSUER + "/")),
     "keys-garbage": following(key_set=replace(KEY_SET, jwks="{}")),
     "keys-off-the-curve": following(key_set=replace(KEY_SET, jwks=KEY_SET.jwks.replace('"x":"', '"x":"AAAA', 1))),
@@ -73,6 +77,17 @@ def test_a_message_that_does_not_fit_drops_the_view(update: Update) -> None:
         view.apply(following(), NOW)
     view.apply(FIRST, NOW)
     assert not view.is_revoked(1)
+
+
+def test_a_view_holds_as_many_as_can_live_and_begins_anew_beyond() -> None:
+    view = opened()
+    view.apply(following(snapshot=BitMap(range(MAX_REVOKED - 1)).serialize(), revoked=(MAX_REVOKED,)), NOW)
+    assert view.count == MAX_REVOKED
+    with pytest.raises(UpdateRefused, match="it holds 16,777,217 indexes; at most 16,777,216 are read"):
+        view.apply(following(start=12, stop=14, revoked=(2**32 - 1,)), NOW)
+    assert view.is_revoked(MAX_REVOKED - 1)
+    view.apply(FIRST, NOW)
+    assert (view.count, view.is_revoked(MAX_REVOKED)) == (2, False)
 
 
 def test_a_message_without_snapshot_cannot_be_the_first() -> None:
