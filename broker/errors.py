@@ -218,8 +218,8 @@ class Reason(Enum):
     )
     # what is named
     APPROVAL_UNKNOWN = _unknown(
-        "No such approval that the caller may see; of a customer's, `broker doctor` says whether their front end may "
-        "show it."
+        "No such approval that the caller may see: `broker approvals` lists those that wait for whoever asks. Of a "
+        "customer's, `broker doctor` says whether their front end may show it."
     )
     TASK_UNKNOWN = _unknown("No such task of this agent.")
     CREDENTIAL_UNKNOWN = _unknown("No such credential, or not one that you may name.")

@@ -73,7 +73,17 @@ def approvals(  # noqa: PLR0913  # one parameter an option
         click.echo()
         _show(drifted_lines(each, datetime.now(UTC)), loud=_LOUD_DRIFTED, err=False)
     if not found and not drifted:
-        click.echo("nothing waits for you")
+        _say_nothing(states)
+
+
+def _say_nothing(states: tuple[str, ...]) -> None:
+    click.echo(f"nothing of yours is {' or '.join(states)}" if states else "nothing waits for you")
+    click.echo(
+        "  → listed is what this SVID, or the person of --identity-token-file, may answer or has asked for", err=True
+    )
+    click.echo(
+        "  → is one missing? At the broker, `broker doctor` names groups that may not answer (`groups`)", err=True
+    )
 
 
 async def _follow(session: Session, identity_token: str | None, *, as_json: bool) -> None:
@@ -110,7 +120,10 @@ def _table(found: list[Approval]) -> None:
     console = Console(highlight=False)
     wide = console if console.is_terminal else Console(width=max(console.width, _PIPED_WIDTH), highlight=False)
     wide.print(table)
-    click.echo("  → broker approve APPROVAL shows all of one, and asks", err=True)
+    if any(each.details for each in found):
+        click.echo("  → broker approve APPROVAL shows all of one, and asks", err=True)
+    else:
+        click.echo("  → none of these is for you to answer; `needs` says whose word each waits for", err=True)
 
 
 @click.command

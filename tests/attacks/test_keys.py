@@ -68,7 +68,7 @@ GARBAGE: dict[str, tuple[dict[str, Any], str]] = {
     "huge-kid": ({"emergency_kid": "k" * 65, "reason": "r"}, "REQUEST_INVALID"),
     "path-for-a-kid": ({"emergency_kid": "../../etc/passwd", "reason": "r"}, "KEY_UNKNOWN"),
     "sql-for-a-kid": ({"emergency_kid": "' OR 1=1 --", "reason": "r"}, "KEY_UNKNOWN"),
-    "nul-in-a-kid": ({"emergency_kid": "k\0", "reason": "r"}, "KEY_UNKNOWN"),
+    "nul-in-a-kid": ({"emergency_kid": "k\0", "reason": "r"}, "REQUEST_INVALID"),
     "no-reason": ({"emergency_kid": "k"}, "REQUEST_INVALID"),
     "blank-reason": ({"emergency_kid": "k", "reason": "\u2003\n\t"}, "REQUEST_INVALID"),
     "huge-reason": ({"use": TOKENS, "reason": "r" * 1025}, "REQUEST_INVALID"),
@@ -90,7 +90,7 @@ async def test_garbage_is_refused_with_one_event_and_changes_nothing(
 
 async def test_a_reason_that_would_deceive_a_reader_is_kept_to_itself(own_house: House) -> None:
     """Nothing of it stands in the event or in the answer; its opening gives it as it was sent."""
-    house, text = own_house, "\u202egnirts desrever\u202c\u0007\u001b[31m"
+    house, text = own_house, "\u202egnirts desrever\u202c"
     kid = (await rings(house))[0][2]
     answer = await rotate_keys(house.good(SECURITY), emergency_kid=kid, reason=text)
     assert text not in str(answer)

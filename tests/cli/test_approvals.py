@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,9 @@ def callers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callers]:
     process = start(house)
     opened = Callers(house=house)
     (house.folder / "token").write_text(issuer.token(sub="ben") + "\n")
+    an_hour_ago = int(time.time()) - 3600
+    old = issuer.token(sub="ben", iat=an_hour_ago, auth_time=an_hour_ago, exp=an_hour_ago + 600)
+    (house.folder / "old").write_text(old)
     (house.folder / "forged").write_text(issuer.token(IdentityKey.make("no"), sub="ben"))
     yield opened
     process.terminate()
@@ -119,10 +123,17 @@ def on_a_terminal(callers: Callers, answer: str, *arguments: str, who: str = "du
 def test_a_person_sees_what_waits_and_says_yes_on_a_terminal(callers: Callers) -> None:
     quiet = callers.run("duty", "approvals")
     assert quiet.stdout == "nothing waits for you\n", quiet.stderr
+    assert ("--identity-token-file" in quiet.stderr, "`broker doctor`" in quiet.stderr) == (True, True), quiet.stderr
+    denied = callers.run("duty", "approvals", "--state", "denied", "--state", "used")
+    assert denied.stdout == "nothing of yours is denied or used\n", denied.stderr
     task, parameters, said = ask(callers)
     assert "STEP_UP_REQUIRED" in said
     shown = callers.run("duty", "approvals")
     (approval,) = set(HELD.findall(shown.stdout))
+    assert "broker approve APPROVAL" in shown.stderr
+    own = callers.run("agent", "approvals")
+    assert (approval in own.stdout, "none of these is for you to answer" in own.stderr) == (True, True), own.stderr
+    assert "broker approve APPROVAL" not in own.stderr
     assert all(each in shown.stdout for each in (AGENT, "order.refund", "amount=9900", "0 of 1 of duty")), shown.stdout
     status, seen = on_a_terminal(callers, "n", "approve", approval)
     assert (status, "nothing was approved" in seen) == (1, True), seen
@@ -181,6 +192,9 @@ def test_a_person_decides_through_a_tool_by_an_identity_token(callers: Callers) 
     forged = ("--identity-token-file", str(callers.house.folder / "forged"))
     refused = callers.run("service", "approve", approval, "--digest", digest, "--yes", *forged)
     assert (refused.returncode, "IDENTITY_TOKEN_REFUSED (kid)" in refused.stderr) == (1, True), refused.stderr
+    assert "Sign in again" not in refused.stderr
+    expired = callers.run("service", "approvals", "--identity-token-file", str(callers.house.folder / "old"))
+    assert (expired.returncode, "Sign in again" in expired.stderr) == (1, True), expired.stderr
     done = callers.run("service", "approve", approval, "--digest", digest, "--yes", *token)
     assert done.returncode == 0, done.stderr
 
