@@ -120,7 +120,7 @@ def test_revocations_of_a_liar(told: Invoke) -> None:
     good = revoked(position=1, at=Timestamp(seconds=1_800_000_000), rule="agent\x07", credential_ids=["\u202e"])
     for bad in (
         {"snapshot": snapshot(status_indexes=b"no bitmap")},
-        {"snapshot": snapshot(status_indexes=BitMap([7, 70_000]).serialize()[:-1])},
+        {"snapshot": snapshot(status_indexes=BitMap([7, 70_000]).serialize()[:3])},
         {"revoked": [revoked(position=1, at=Timestamp(seconds=1 << 60), rule="agent")]},
     ):
         result = told([revoke_pb2.SubscribeRevocationsResponse(to_position=2, **bad)], "revocations", "follow")
