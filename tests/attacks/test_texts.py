@@ -1,4 +1,4 @@
-"""Texts that a caller gives (E6, G2): a line break or a terminal's command in any field of any request is refused."""
+"""Texts that a caller gives (C4): a line break or a terminal's command in any field of any request is refused."""
 
 from collections.abc import Callable, Iterator
 
@@ -67,7 +67,7 @@ async def told(house: House, name: str, path: str, text: str) -> Outcome:
 
 @pytest.mark.parametrize("unfit", UNFIT.values(), ids=UNFIT)
 @pytest.mark.parametrize(("name", "path"), FIELDS, ids=[f"{name}.{path}" for name, path in FIELDS])
-async def test_e6_what_moves_a_line_is_refused_in_every_field(house: House, name: str, path: str, unfit: str) -> None:
+async def test_c4_what_moves_a_line_is_refused_in_every_field(house: House, name: str, path: str, unfit: str) -> None:
     refused = await told(house, name, path, unfit)
     assert refused.code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND), refused
     if path.startswith("intent."):  # a grammar of its own, with reasons of its own
@@ -82,7 +82,7 @@ async def test_e6_what_moves_a_line_is_refused_in_every_field(house: House, name
 
 @pytest.mark.parametrize("raw", ["\n", "\0", "\x1b"])
 @pytest.mark.parametrize(("name", "path"), sorted(set(ALL) - set(FIELDS)))
-async def test_e6_a_raw_control_character_within_a_text_of_json_is_refused(
+async def test_c4_a_raw_control_character_within_a_text_of_json_is_refused(
     house: House, name: str, path: str, raw: str
 ) -> None:
     refused = await told(house, name, path, f'{{"a":"{raw}"}}')
@@ -90,7 +90,7 @@ async def test_e6_a_raw_control_character_within_a_text_of_json_is_refused(
     assert (await told(house, name, path, '{"a":"b"}')).reason != refused.reason
 
 
-async def test_e6_a_conversation_of_one_line_is_begun_and_no_other(house: House) -> None:
+async def test_c4_a_conversation_of_one_line_is_begun_and_no_other(house: House) -> None:
     assert (await outcome(begin_task(house.good(SUPPORT), conversation="chat 7: Zahlung \u202e"))).reason == ""
     who = "spiffe://example.org/attacker/of-lines"  # nobody else's refusals count against this one's events
     channel = house.channel(house.svid(who))
