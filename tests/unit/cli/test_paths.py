@@ -21,13 +21,13 @@ def test_for_people() -> None:
     assert "unless context.parameters.amount > 5000" in result.output
     assert 'with amount in {"min": 1, "max": 5000}' in result.output
     assert "held for approval" in result.output
-    assert "15 paths; each was confirmed by a decision\n" in result.output
+    assert "16 paths; each was confirmed by a decision\n" in result.output
 
 
 def test_for_programs() -> None:
     result = run("--json", "--agent", SUPPORT)
     found = json.loads(result.output)
-    assert (result.exit_code, found["loads"], found["unconfirmed"], len(found["paths"])) == (0, True, 0, 7)
+    assert (result.exit_code, found["loads"], found["unconfirmed"], len(found["paths"])) == (0, True, 0, 8)
     (refund,) = [row for row in found["paths"] if row["action"] == "order.refund"]
     assert refund["permits"][0]["condition"] == 'context.purpose == "customer-support"'
     assert refund["permits"][0]["scope"]["amount"] == {"min": 1, "max": 5000}

@@ -17,7 +17,7 @@ COMMANDS: Final = [
 ]
 SAYS: Final = {
     "policy": (1, "parameters.amount 5000, not 9900  → permitted by support-may-refund"),
-    "paths": (0, "7 paths; each was confirmed by a decision"),
+    "paths": (0, "8 paths; each was confirmed by a decision"),
 }
 
 
