@@ -302,9 +302,8 @@ def policy_without_a_second_person(house: House) -> None:
     entities = house.policy / "entities.toml"
     entities.write_text(entities.read_text().partition("# The second person")[0])
     text = (house.policy / "policies.cedar").read_text().replace('\\"duty\\"', '\\"security\\"')
-    for policy in ("duty-stops-and-lets-go-on", "duty-answers-held-requests"):
-        before, _, rest = text.partition(f'@id("{policy}")')
-        text = before + rest.partition(");\n")[2]
+    before, _, rest = text.partition('@id("duty-stops-and-lets-go-on")')
+    text = (before + rest.partition(");\n")[2]).replace('Role::"duty"', 'Role::"security"')
     (house.policy / "policies.cedar").write_text(text)
 
 
