@@ -8,7 +8,7 @@ T = TypeVar("T")
 PAUSE = 0.02
 
 
-async def eventually(probe: Callable[[], Awaitable[T | None]], *, within: float = 20.0) -> T:
+async def eventually(probe: Callable[[], Awaitable[T | None]], *, within: float = 60.0) -> T:
     """Return the first truthy answer of the probe.
 
     Raises:

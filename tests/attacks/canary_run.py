@@ -183,7 +183,7 @@ async def _service(run: Run, once: types_pb2.Credential, spool: Path) -> None:
     """Present tokens to a guarded service, good and bad; let it redeem one, and report."""
     house, channel = run.house, run.to(ORDERS)
     own = run.svids[ORDERS]
-    patient = Bounds.same(timedelta(seconds=60))
+    patient = Bounds.same(timedelta(minutes=5))
     async with open_validator(
         channel=channel, issuer="https://broker.example.org", audience=ORDERS, bounds=patient, spool=spool
     ) as validation:
@@ -215,7 +215,7 @@ async def _present(run: Run, validation: Validation, port: int) -> None:
         async with grpc.aio.secure_channel(f"127.0.0.1:{port}", secure, options=options) as channel:
             asked = task_pb2.BeginTaskRequest(purpose="1234", tenant="retail", conversation="later")
             call: Any = task_pb2_grpc.TaskServiceStub(channel).BeginTask(
-                asked, metadata=(("authorization", f"Bearer {token}"),), timeout=20
+                asked, metadata=(("authorization", f"Bearer {token}"),), timeout=to.PATIENCE
             )
             told = await to.outcome(call)
             run.keep(Place.ERRORS, told.everything)

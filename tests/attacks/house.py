@@ -105,7 +105,7 @@ class House:
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(f"unix:{self.settings.admin.socket}", options=options) as channel:
             stub = admin_pb2_grpc.AdminServiceStub(channel)
-            answer: admin_pb2.GetStatusResponse = await stub.GetStatus(admin_pb2.GetStatusRequest(), timeout=10)
+            answer: admin_pb2.GetStatusResponse = await stub.GetStatus(admin_pb2.GetStatusRequest(), timeout=60)
         return answer
 
     # --- whoever wants in ------------------------------------------------------------------------------------------

@@ -192,7 +192,7 @@ async def test_h6_a_validator_takes_neither_revocations_nor_keys_of_another(hous
     await channel.close()
     api.start()
     address = f"127.0.0.1:{house.door.port}"
-    bounds = Bounds.same(timedelta(seconds=60))
+    bounds = Bounds.same(timedelta(minutes=5))
     async with connect(address, broker_id=BROKER, issuer=ISSUER, socket=api.socket, bounds=bounds) as service:
         view, own = service.validation.validator._view, thumbprint_of(svid.leaf)
 

@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from broker.v1 import keys_pb2
-from tests.attacks.entrances import BY_NAME, audit, checkpoint, first, key_set, outcome, revocations
+from tests.attacks.entrances import BY_NAME, PATIENCE, audit, checkpoint, first, key_set, outcome, revocations
 from tests.attacks.house import House
 from tests.attacks.test_tokens import Guarded, agent, guarded
 from tests.operations.world import ORDERS, SECURITY
@@ -82,7 +82,7 @@ async def test_a7_a_credential_lets_nobody_into_the_broker(house: House) -> None
         without = await outcome(call)
         path = "/broker.v1.ExchangeService/Exchange"
         plain: Any = wire.channel.unary_unary(path)
-        with_one = await outcome(plain(b"", metadata=(("authorization", f"Bearer {token}"),), timeout=10))
+        with_one = await outcome(plain(b"", metadata=(("authorization", f"Bearer {token}"),), timeout=PATIENCE))
     assert without.reason == "PRINCIPAL_UNKNOWN"
     assert with_one.reason in ("REQUEST_INVALID", "PRINCIPAL_UNKNOWN")
     assert token not in with_one.everything

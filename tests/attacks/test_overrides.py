@@ -51,7 +51,7 @@ from tests.attacks.house import AUDITOR, House
 from tests.attacks.test_endings import follow_revocations
 from tests.operations.world import ORDERS, SECURITY, SUPPORT, WHOLESALE
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 STOPPED = "OVERRIDE_IN_FORCE"
 TARGET = override_pb2.OverrideTarget
 BEFORE_ACT = {

@@ -11,6 +11,7 @@ from tests.attacks.entrances import exchange, first, outcome, request, revocatio
 from tests.attacks.house import INVOICES, House
 from tests.attacks.readers import session
 from tests.operations.world import ORDERS, SECURITY, SUPPORT, WHOLESALE
+from tests.polling import eventually
 from tests.streams.history import violations
 from tests.streams.raw import Raw
 from tests.streams.traffic import Traffic, dice
@@ -22,7 +23,7 @@ SOON = 2.0
 async def heard(call: Any, **wanted: int) -> Any:
     """Read on until a message has what is wanted; its ranges leave nothing out."""
     reached: int | None = None
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             message = await call.read()
             assert message is not grpc.aio.EOF
@@ -93,11 +94,17 @@ async def test_h4_what_eight_write_at_once_comes_once_and_in_order(own_house: Ho
 
 
 async def test_h5_heartbeats_come_as_often_as_configured(house: House) -> None:
-    call = revocations(house.good(ORDERS))
+    call = revocations(house.good(ORDERS), timeout=None)
     await call.read()
-    async with asyncio.timeout(SOON):  # ten beats of the configuration, one of the default
+
+    async def beats() -> bool:
+        """Whether so many came in ten beats of the configuration, one of the default; a busy machine has it again."""
+        begun = asyncio.get_running_loop().time()
         for _ in range(4):
             assert (await call.read()).HasField("heartbeat")
+        return asyncio.get_running_loop().time() - begun < SOON
+
+    await eventually(beats)
     call.cancel()
 
 
@@ -115,7 +122,7 @@ async def test_the_sdk_resumes_without_gap_and_without_repeating(own_house: Hous
             given = (await exchange(channel, request())).credential
             security = house.channel(house.svid(SECURITY))
             position = (await revoke(security, credential_id=given.credential_id)).position
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while position not in revoked:
                     message = await anext(feed)
                     ranges.append((message.from_position, message.to_position))

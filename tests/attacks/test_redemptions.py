@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -17,8 +18,19 @@ from broker.errors import Reason, Refusal
 from broker.intent import Resource, call_digest
 from broker.operations.redeem_calls import Redeemed
 from broker.v1 import override_pb2, task_pb2, task_pb2_grpc
-from broker.validator import Call, GuardedService, connect, reads, verified_token, writes
-from tests.attacks.entrances import Outcome, begin_task, end_task, exchange, impose, outcome, redeem, request, revoke
+from broker.validator import Bounds, Call, GuardedService, connect, reads, verified_token, writes
+from tests.attacks.entrances import (
+    PATIENCE,
+    Outcome,
+    begin_task,
+    end_task,
+    exchange,
+    impose,
+    outcome,
+    redeem,
+    request,
+    revoke,
+)
 from tests.attacks.house import House, open_house
 from tests.fakes.orders_service import TASKS
 from tests.fakes.trust_domain import pem
@@ -94,7 +106,7 @@ class Shop:
         return await self._call(task_pb2_grpc.TaskServiceStub(self.ways[at]).EndTask, asked, token)
 
     async def _call(self, method: Any, asked: Any, token: str) -> Outcome:
-        return await outcome(method(asked, metadata=(("authorization", f"Bearer {token}"),), timeout=20))
+        return await outcome(method(asked, metadata=(("authorization", f"Bearer {token}"),), timeout=PATIENCE))
 
     async def redeemed(self, credential: str) -> list[int]:
         return [
@@ -124,6 +136,7 @@ async def open_shop() -> AsyncIterator[Shop]:
                     broker_id=BROKER,
                     issuer=house.settings.broker.issuer,
                     socket=api.socket,
+                    bounds=Bounds.same(timedelta(minutes=5)),
                 )
             )
             await service.ready()

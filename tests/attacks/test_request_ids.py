@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from broker.v1 import exchange_pb2, exchange_pb2_grpc, types_pb2
-from tests.attacks.entrances import begin_task, conversation, end_task, exchange, items, outcome, request, revoke
+from tests.attacks.entrances import (
+    PATIENCE,
+    begin_task,
+    conversation,
+    end_task,
+    exchange,
+    items,
+    outcome,
+    request,
+    revoke,
+)
 from tests.attacks.house import House
 from tests.operations.world import SECURITY, SUPPORT, WHOLESALE
 from tests.polling import eventually
@@ -86,7 +96,7 @@ async def test_fifty_different_intents_at_once_are_one_credential(house: House) 
 
 async def test_fifty_in_one_message(house: House) -> None:
     name = fresh()
-    call: Any = exchange_pb2_grpc.ExchangeServiceStub(house.good(SUPPORT)).ExchangeStream(timeout=10)
+    call: Any = exchange_pb2_grpc.ExchangeServiceStub(house.good(SUPPORT)).ExchangeStream(timeout=PATIENCE)
     await call.write(items(*[request(request_id=name)] * 25, *[other(request_id=name)] * 25))
     answers = list((await call.read()).items)
     while len(answers) < AT_ONCE:

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -15,8 +15,8 @@ from broker.errors import Refusal
 from broker.intent import Resource
 from broker.svid.leaf import thumbprint_of
 from broker.v1 import task_pb2, task_pb2_grpc
-from broker.validator import Call, HttpRequest, Validation, open_validator
-from tests.attacks.entrances import begin_task, exchange, outcome, request, revoke
+from broker.validator import Bounds, Call, HttpRequest, Validation, open_validator
+from tests.attacks.entrances import PATIENCE, begin_task, exchange, outcome, request, revoke
 from tests.attacks.house import House
 from tests.attacks.tenancy import DEPOT, RETAIL, SHOP, SIDES, TRADE, Side, open_tenancy, status_index_of
 from tests.fakes.orders_service import TASKS
@@ -125,7 +125,7 @@ class Guarded:
         asked = task_pb2.BeginTaskRequest(purpose=ORDER, tenant=tenant)
         async with grpc.aio.secure_channel(f"127.0.0.1:{self.port}", credentials, options=options) as channel:
             stub = task_pb2_grpc.TaskServiceStub(channel)
-            call = stub.BeginTask(asked, metadata=(("authorization", f"Bearer {token}"),), timeout=10)
+            call = stub.BeginTask(asked, metadata=(("authorization", f"Bearer {token}"),), timeout=PATIENCE)
             return (await outcome(call)).reason
 
     async def _by_http(self, caller: Svid, token: str, tenant: str) -> str:
@@ -151,7 +151,10 @@ class Guarded:
 @asynccontextmanager
 async def guarded(house: House, service: str) -> AsyncIterator[Guarded]:
     own = house.svid(service, dns=(NAME,))
-    async with open_validator(channel=house.good(service), issuer=ISSUER, audience=service) as validation:
+    bounds = Bounds.same(timedelta(minutes=5))
+    async with open_validator(
+        channel=house.good(service), issuer=ISSUER, audience=service, bounds=bounds
+    ) as validation:
         await validation.feed.ready()
         guard = validation.interceptor(
             bundles=house.identity.bundles,

@@ -8,6 +8,7 @@ import pytest
 
 from broker.v1 import audit_pb2, exchange_pb2_grpc, types_pb2
 from tests.attacks.entrances import (
+    PATIENCE,
     audit,
     begin_task,
     conversation,
@@ -99,7 +100,9 @@ async def test_it_has_to_say_for_whom_and_can_say_only_its_own(tenancy: Tenancy)
     assert len({blind(told, "") for told in thirds}) == 1, "a tenant that there is, and others that there are not"
     # What is named beside the request counts for nothing.
     stub = exchange_pb2_grpc.ExchangeServiceStub(channel)
-    told = await outcome(stub.Exchange(request(), metadata=(("tenant", "retail"), ("x-tenant", "retail")), timeout=10))
+    told = await outcome(
+        stub.Exchange(request(), metadata=(("tenant", "retail"), ("x-tenant", "retail")), timeout=PATIENCE)
+    )
     assert told.reason == "TENANT_REQUIRED"
     for tenant in ("retail", "wholesale"):
         assert (await begin_task(channel, tenant=tenant)).task.tenant == tenant

@@ -12,7 +12,7 @@ import pytest
 from broker.intent import Resource
 from broker.v1 import task_pb2, task_pb2_grpc
 from broker.validator import Bounds, Call, Mapper, Validation, open_validator
-from tests.attacks.entrances import begin_task, end_task, exchange, outcome, request, revoke
+from tests.attacks.entrances import PATIENCE, begin_task, end_task, exchange, outcome, request, revoke
 from tests.attacks.house import House
 from tests.fakes.orders_service import TASKS
 from tests.fakes.trust_domain import Svid, pem
@@ -90,7 +90,9 @@ class Guarded:
         asked = task_pb2.BeginTaskRequest(purpose=order, tenant=tenant or caller.tenant)
         async with grpc.aio.secure_channel(f"127.0.0.1:{self.port}", credentials, options=options) as channel:
             stub = task_pb2_grpc.TaskServiceStub(channel)
-            told = await outcome(stub.BeginTask(asked, metadata=(("authorization", f"Bearer {token}"),), timeout=10))
+            told = await outcome(
+                stub.BeginTask(asked, metadata=(("authorization", f"Bearer {token}"),), timeout=PATIENCE)
+            )
         return told.reason
 
     async def comes_to(self, caller: Agent, token: str, reason: str) -> None:
@@ -107,7 +109,8 @@ async def guarded(house: House, **settings: Any) -> AsyncIterator[Guarded]:
     """Start a service that follows the broker."""
     own = house.svid(ORDERS, dns=(SERVICE,))
     channel = house.channel(own)
-    async with open_validator(channel=channel, issuer=ISSUER, audience=ORDERS, **settings) as validation:
+    patient = {"bounds": Bounds.same(timedelta(minutes=5))} | settings
+    async with open_validator(channel=channel, issuer=ISSUER, audience=ORDERS, **patient) as validation:
         await validation.feed.ready()
         calls: dict[str, Mapper] = {
             "/broker.v1.TaskService/BeginTask": touched,
@@ -157,7 +160,8 @@ async def test_a_credential_opens_what_it_names(house: House, service: Guarded) 
     token, _ = await owner.token()
     assert await service.call(owner, token, order="1235") == "TOKEN_SCOPE_EXCEEDED"
     assert await service.call(owner, token, tenant="wholesale") == "TOKEN_TENANT_MISMATCH"
-    assert await service.call(owner, token[:-2] + "AA") in ("TOKEN_SIGNATURE_INVALID", "TOKEN_MALFORMED")
+    other = token[:-2] + ("AA" if token[-2:] != "AA" else "BA")
+    assert await service.call(owner, other) == "TOKEN_SIGNATURE_INVALID"
     assert await service.call(owner, token) == ""
 
 
@@ -185,7 +189,7 @@ async def test_what_ends_a_credential_is_heard_by_the_service(own_house: House, 
 
 async def test_a_restart_in_between_loses_no_revocation(own_house: House) -> None:
     """Revoked before, during and after: never accepted again, and the feed goes on without a gap."""
-    async with guarded(own_house, bounds=Bounds.same(timedelta(seconds=60))) as running:
+    async with guarded(own_house) as running:
         owner = agent(own_house)
         first, second, third, kept = [await owner.token() for _ in range(4)]
         await revoke(own_house.good(SECURITY), credential_id=first[1])
@@ -214,7 +218,7 @@ async def test_h5_a_service_that_is_cut_off_refuses_and_recovers(own_house: Hous
         owner = agent(own_house)
         token, credential = await owner.token()
         other, _ = await owner.token()
-        assert await running.call(owner, token) == ""
+        await running.comes_to(owner, token, "")  # the view may be older than that for a moment on a busy machine
         await own_house.stop()
         await running.comes_to(owner, token, "VIEW_STALE")
         await own_house.start()

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +77,23 @@ class Wire:
                 "127.0.0.1", self.port, ssl=self.context, server_hostname="", local_addr=(self.source, 0)
             )
         except OSError:
-            writer.close()
             return
         self.tls = upstream.get_extra_info("ssl_object")
         try:
             await asyncio.gather(_pump(reader, upstream), _pump(answers, writer))
         finally:
-            for end in (upstream, writer):
-                end.transport.abort()
+            upstream.transport.abort()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection in a task of its own."""
         task = asyncio.get_running_loop().create_task(self.carry(reader, writer))
         self.connections.add(task)
-        task.add_done_callback(self.connections.discard)
+        task.add_done_callback(partial(self._over, writer))
+
+    def _over(self, writer: asyncio.StreamWriter, task: "asyncio.Task[None]") -> None:
+        """Close its near end, even when it was dropped before it had begun."""
+        self.connections.discard(task)
+        writer.transport.abort()
 
     async def drop(self) -> None:
         """Break every open connection; gRPC makes the next one when it needs it."""

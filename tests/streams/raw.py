@@ -13,7 +13,7 @@ from tests.streams.history import Acknowledged, History, Opened, Step
 from tests.streams.recorded import audit_told, revocations_told
 from tests.streams.truth import View
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass(kw_only=True)
