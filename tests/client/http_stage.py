@@ -168,7 +168,7 @@ async def open_http_stage() -> AsyncIterator[HttpStage]:
                 api = WorkloadApi(stage.house.folder / "of-thief.sock")
                 api.give_svid(stage.house.svid(who), stage.house.home)
                 stack.callback(api.start().stop)
-            sources[who] = await IdentitySource.open(socket=api.socket, spiffe_id=None, hint=None, timeout=20)
+            sources[who] = await IdentitySource.open(socket=api.socket, spiffe_id=None, hint=None, timeout=60)
             stack.callback(sources[who].close)
         own, thiefs = sources.values()
         shop, thief = Shop(), Shop()

@@ -104,7 +104,7 @@ class Stage:
         """Call the method with many answers."""
         channel = self.session.channel(ORDERS, self.streaming, intents=INTENTS)
         stub: Any = revoke_pb2_grpc.RevocationServiceStub(channel)
-        return stub.SubscribeRevocations(revoke_pb2.SubscribeRevocationsRequest(cursor=order), timeout=10)
+        return stub.SubscribeRevocations(revoke_pb2.SubscribeRevocationsRequest(cursor=order), timeout=60)
 
     def stub(self, **changes: Any) -> "task_pb2_grpc.TaskServiceAsyncStub":
         return task_pb2_grpc.TaskServiceStub(self.channel(**changes))
@@ -128,7 +128,7 @@ async def open_stage() -> AsyncIterator[Stage]:
         port, streaming = await _serve(stack, house, apis["orders"], orders)
         session = await stack.enter_async_context(
             broker.client.connect(
-                f"127.0.0.1:{house.door.port}", broker_id=BROKER, socket=apis["agent"].socket, timeout=20
+                f"127.0.0.1:{house.door.port}", broker_id=BROKER, socket=apis["agent"].socket, timeout=60
             )
         )
         yield Stage(
@@ -143,7 +143,7 @@ async def open_stage() -> AsyncIterator[Stage]:
 
 
 async def _serve(stack: AsyncExitStack, house: House, api: WorkloadApi, orders: Orders) -> tuple[int, int]:
-    source = await IdentitySource.open(socket=api.socket, spiffe_id=None, hint=None, timeout=20)
+    source = await IdentitySource.open(socket=api.socket, spiffe_id=None, hint=None, timeout=60)
     stack.callback(source.close)
     tunnel = stack.enter_context(
         Tunnel(

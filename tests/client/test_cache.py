@@ -14,7 +14,7 @@ from tests.attacks.entrances import revoke
 from tests.client.stage import Stage, get, open_stage, reading
 from tests.operations.world import ORDERS, SECURITY, SUPPORT
 from tests.polling import eventually
-from tests.server.supply import INTENT, Supply
+from tests.server.supply import INTENT, Supply, session_with
 from tests.server.world import World, until
 
 READ: dict[str, Any] = {
@@ -68,7 +68,7 @@ async def test_a_revoked_one_is_dropped(stage: Stage) -> None:
     async def other() -> bool:
         return (await look(stage.session)).id != credential.id
 
-    await eventually(other, within=5)
+    await eventually(other)
 
 
 async def test_the_end_of_a_task_drops_its_own(stage: Stage) -> None:
@@ -193,14 +193,16 @@ async def test_who_came_first_may_leave(world: World, session: Session) -> None:
     assert asked(world) == 1
 
 
-async def test_when_all_have_left_it_is_given_up(world: World, session: Session) -> None:
+async def test_when_all_have_left_it_is_given_up(world: World, supply: Supply) -> None:
+    session = session_with(world, supply, deadline=3600)
     asking = await all_at_once(world, session)
     (flight,) = session._cache._flights.values()
     for each in asking:
         each.cancel()
-    await asyncio.wait([*asking, flight.asking], timeout=2)  # well before an exchange gives up by itself
+    await asyncio.wait([*asking, flight.asking], timeout=60)  # well before an exchange gives up by itself
     assert all(each.cancelled() for each in [*asking, flight.asking])
     release(world)
+    await session.close()
 
 
 async def test_who_comes_as_all_others_leave_is_not_cancelled_with_them(world: World, session: Session) -> None:

@@ -101,7 +101,7 @@ async def test_a_renewed_svid_changes_the_connection_with_the_credential(stage: 
     await stub.BeginTask(get())
     before = (await stage.session.exchange(**EXCHANGE)).thumbprint
     stage.renew(stage.agent, SUPPORT)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while (await stage.session.exchange(**EXCHANGE)).thumbprint == before:
             await stub.BeginTask(get())
     await stub.BeginTask(get())

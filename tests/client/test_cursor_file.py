@@ -172,7 +172,7 @@ async def test_a_save_that_was_cut_off_is_over_before_the_next_subscriber_begins
 
     def slow(descriptor: int) -> None:
         writing.set()
-        go_on.wait(10)
+        go_on.wait(60)
         real(descriptor)
 
     with CursorFile(path) as cursors:
@@ -209,7 +209,7 @@ async def test_a_pipe_in_the_place_of_a_file_holds_nobody(tmp_path: Path, name: 
             await cursors.save(ONE)
 
     with pytest.raises(CursorUnusable):
-        await asyncio.wait_for(use(), 10)
+        await asyncio.wait_for(use(), 60)
     (tmp_path / name).unlink()
     await use()
     assert (tmp_path / "cursor").read_text() == ONE + "\n"

@@ -42,7 +42,7 @@ async def desk(stage: Stage) -> AsyncIterator[Desk]:
         import service  # noqa: PLC0415
         from orders.v1 import orders_pb2_grpc  # noqa: PLC0415
     async with AsyncExitStack() as stack:
-        source = await IdentitySource.open(socket=stage.service.socket, spiffe_id=None, hint=None, timeout=20)
+        source = await IdentitySource.open(socket=stage.service.socket, spiffe_id=None, hint=None, timeout=60)
         stack.callback(source.close)
         validation = await stack.enter_async_context(validating(stage, source))
         guard = validation.interceptor(bundles=source.bundles, services=service.SERVICES, calls=service.CALLS)
@@ -66,7 +66,7 @@ async def test_langchain(desk: Desk) -> None:
     def program() -> None:
         door = f"127.0.0.1:{desk.stage.house.door.port}"
         with (
-            broker.client.sync.connect(door, broker_id=BROKER, socket=desk.stage.agent.socket, timeout=20) as session,
+            broker.client.sync.connect(door, broker_id=BROKER, socket=desk.stage.agent.socket, timeout=60) as session,
             session.task(purpose="customer-support") as task,
         ):
             look_up, refund = desk.langchain.tools(session, desk.address, task)

@@ -59,7 +59,7 @@ def afresh(web: HttpStage) -> None:
 def client(web: HttpStage, line: Any, *, intent: Any = None, to: str = "", **more: Any) -> Any:
     address = to or web.address
     way = transport(web.stage.session, ORDERS, address, intent=intent, library=line)
-    return line.AsyncClient(transport=way, base_url=f"https://{address}", timeout=20, **more)
+    return line.AsyncClient(transport=way, base_url=f"https://{address}", timeout=60, **more)
 
 
 def ask(order: str = "1234", **more: Any) -> dict[str, Any]:
@@ -138,11 +138,11 @@ async def test_a_program_without_asyncio(web: HttpStage, line: Any) -> None:
     def program() -> None:
         address = f"127.0.0.1:{web.stage.house.door.port}"
         with (
-            broker.client.sync.connect(address, broker_id=BROKER, socket=web.stage.agent.socket, timeout=20) as session,
+            broker.client.sync.connect(address, broker_id=BROKER, socket=web.stage.agent.socket, timeout=60) as session,
             line.Client(
                 transport=transport(session, ORDERS, web.address, intent=by_path, library=line),
                 base_url=f"https://{web.address}",
-                timeout=20,
+                timeout=60,
             ) as http,
             ThreadPoolExecutor(AT_ONCE) as pool,
         ):
@@ -163,7 +163,7 @@ async def test_threads_that_begin_together_share_their_connections(web: HttpStag
     def program() -> None:
         address = f"127.0.0.1:{web.stage.house.door.port}"
         with broker.client.sync.connect(
-            address, broker_id=BROKER, socket=web.stage.agent.socket, timeout=20
+            address, broker_id=BROKER, socket=web.stage.agent.socket, timeout=60
         ) as session:
             way: Any = transport(session, ORDERS, web.address, intent=by_path, library=line)
             make = way._make
@@ -171,11 +171,11 @@ async def test_threads_that_begin_together_share_their_connections(web: HttpStag
             def slowly(**named: Any) -> Any:
                 inner = make(**named)
                 made.append(inner)
-                together.wait(10)
+                together.wait(60)
                 return inner
 
             way._make = slowly
-            with line.Client(transport=way, base_url=f"https://{web.address}", timeout=20) as http:
+            with line.Client(transport=way, base_url=f"https://{web.address}", timeout=60) as http:
                 with ThreadPoolExecutor(2) as pool:
                     list(pool.map(http.get, ["/orders/1234"] * 2))
                 (kept,) = way._inners.values()
@@ -396,7 +396,7 @@ async def test_no_credential_in_time(web: HttpStage, line: ModuleType, monkeypat
 
 async def test_a_generation_that_is_over_leaves_no_connection(web: HttpStage, line: Any) -> None:
     way = transport(web.stage.session, ORDERS, web.address, intent=by_path, library=line)
-    async with line.AsyncClient(transport=way, base_url=f"https://{web.address}", timeout=20) as http:
+    async with line.AsyncClient(transport=way, base_url=f"https://{web.address}", timeout=60) as http:
         credential = await web.stage.session.exchange_intent(reading("1234").intent(ORDERS))
         assert (await http.get("/orders/1234", extensions={"credential": credential})).status_code == 200
         (before,) = way._inners

@@ -59,7 +59,7 @@ async def read(
 ) -> list[int]:
     """Read some events, acknowledge the first ones of them (all when None), and leave."""
     positions: list[int] = []
-    async with follow_audit(session, cursors, **wanted) as subscriber, asyncio.timeout(15):
+    async with follow_audit(session, cursors, **wanted) as subscriber, asyncio.timeout(60):
         while len(positions) < count:
             received = await anext(subscriber)
             positions.append(received.value.position)
@@ -107,7 +107,7 @@ async def test_a_message_at_a_time(world: World, session: Session) -> None:
     kept = Kept()
     await read(session, kept, 2)
     found: list[tuple[int, int, list[int]]] = []
-    async with follow_audit(session, kept) as subscriber, asyncio.timeout(15):
+    async with follow_audit(session, kept) as subscriber, asyncio.timeout(60):
         async for received in subscriber.messages():
             message, events = received.value
             found.append((message.from_position, message.to_position, [event.position for event in events]))
@@ -218,7 +218,7 @@ async def test_what_cannot_be_kept_is_not_acknowledged(world: World, session: Se
 async def test_revocations_are_acknowledged_by_message(world: World, session: Session, tmp_path: Path) -> None:
     path = tmp_path / "cursor"
     with CursorFile(path) as cursors:
-        async with follow_revocations(session, cursors) as subscriber, asyncio.timeout(15):
+        async with follow_revocations(session, cursors) as subscriber, asyncio.timeout(60):
             snapshot = await anext(subscriber)
             assert snapshot.value.HasField("snapshot")
             await subscriber.ack(snapshot)
@@ -230,7 +230,7 @@ async def test_revocations_are_acknowledged_by_message(world: World, session: Se
             assert list((await anext(subscriber)).value.revoked[0].status_indexes) == [2]  # and a crash
     await world.issuer.add_revocation(3)
     with CursorFile(path) as cursors:
-        async with follow_revocations(session, cursors) as subscriber, asyncio.timeout(15):
+        async with follow_revocations(session, cursors) as subscriber, asyncio.timeout(60):
             received = await anext(subscriber)
             assert not received.value.HasField("snapshot")
             assert [list(each.status_indexes) for each in received.value.revoked] == [[2], [3]]
@@ -357,12 +357,13 @@ async def test_the_end_of_the_reader_is_an_error_and_keeps_what_was_acknowledged
 async def test_a_slow_consumer_loses_nothing_when_its_generation_goes() -> None:
     """Its SVID ends, and its channel is closed, while it is busy with what it has."""
     async with open_world(heartbeat=0.1) as world:
-        supply = Supply(world.domain, world.domain.svid("/agent", ttl=timedelta(seconds=3)))
+        supply = Supply(world.domain, world.agent)
         session = session_with(world, supply)
         await distinct(world, 3 * PAGE)
         async with follow_audit(session) as subscriber, asyncio.timeout(30):
             positions = [(await anext(subscriber)).value.position]
-            supply.svid = world.agent
+            supply.svid = world.domain.svid("/agent", ttl=timedelta(hours=3))
+            world.ahead[0] = timedelta(hours=2)  # by now the first one is over
             await until(lambda: world.counters.calls.get(f"{STREAM} UNAUTHENTICATED"))
             await until(lambda: _generations_after(session) == 1)
             positions += [(await anext(subscriber)).value.position for _ in range(3 * PAGE - 1)]
@@ -379,7 +380,7 @@ def _generations_after(session: Session) -> int:
 async def test_a_channel_that_is_closed_under_a_stream_is_opened_anew(world: World, session: Session) -> None:
     """What gRPC reports as a cancellation is none of the consumer's task."""
     await distinct(world, 1)
-    async with follow_audit(session) as subscriber, asyncio.timeout(15):
+    async with follow_audit(session) as subscriber, asyncio.timeout(60):
         assert (await anext(subscriber)).value.position == 0
         await session._generations.current().close()
         session._generations._generations.clear()
@@ -420,7 +421,7 @@ async def test_a_session_that_is_closed_ends_its_streams(world: World, supply: S
         await until(lambda: world.issuer.pages)
         await session.close()
         with pytest.raises(Exception, match="session is closed"):
-            await asyncio.wait_for(waiting, 15)
+            await asyncio.wait_for(waiting, 60)
 
 
 async def test_a_new_authority_takes_the_old_leaf_away_and_the_stream_goes_on(world: World) -> None:
@@ -428,7 +429,7 @@ async def test_a_new_authority_takes_the_old_leaf_away_and_the_stream_goes_on(wo
     supply = Supply(world.domain, world.agent)
     session = session_with(world, supply)
     await distinct(world, 1)
-    async with follow_audit(session) as subscriber, asyncio.timeout(20):
+    async with follow_audit(session) as subscriber, asyncio.timeout(60):
         assert (await anext(subscriber)).value.position == 0
         supply.svid = world.domain.svid("/agent")
         world.issuer.refusal = Refusal(Reason.SVID_CHAIN_INVALID)

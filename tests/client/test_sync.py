@@ -25,7 +25,7 @@ READ: dict[str, Any] = {
 
 def opened(stage: Stage) -> Any:
     address = f"127.0.0.1:{stage.house.door.port}"
-    return broker.client.sync.connect(address, broker_id=BROKER, socket=stage.agent.socket, timeout=20)
+    return broker.client.sync.connect(address, broker_id=BROKER, socket=stage.agent.socket, timeout=60)
 
 
 async def test_a_program_without_asyncio(stage: Stage) -> None:
@@ -35,7 +35,7 @@ async def test_a_program_without_asyncio(stage: Stage) -> None:
             with pytest.raises(Denied):
                 session.exchange(**(READ | {"purpose": "billing"}))
             channel = session.channel(ORDERS, stage.address, intents=INTENTS)
-            task_pb2_grpc.TaskServiceStub(channel).BeginTask(get(), timeout=10)
+            task_pb2_grpc.TaskServiceStub(channel).BeginTask(get(), timeout=60)
             narrow = session.channel(ORDERS, stage.address, intents={GET: lambda _: reading("1234")})
             with pytest.raises(TokenRefused):
                 task_pb2_grpc.TaskServiceStub(narrow).BeginTask(get("1235"))
@@ -82,9 +82,9 @@ async def test_requests_may_be_a_stream(stage: Stage) -> None:
             credential = session.exchange(**READ)
             channel = session.channel(ORDERS, stage.streaming, credential=credential)
             requests = iter([b"one", b"two", b"three"])
-            joined = channel.stream_unary("/orders.v1.Beside/Join")(requests, timeout=10)
+            joined = channel.stream_unary("/orders.v1.Beside/Join")(requests, timeout=60)
             assert joined == b"one two three"
-            echoed = channel.stream_stream("/orders.v1.Beside/Echo")((each for each in [b"1", b"2"]), timeout=10)
+            echoed = channel.stream_stream("/orders.v1.Beside/Echo")((each for each in [b"1", b"2"]), timeout=60)
             assert list(echoed) == [b"1", b"2"]
             attached = session.channel(ORDERS, stage.streaming, intents=INTENTS)
             with pytest.raises(Undeclared, match="begins without a request"):

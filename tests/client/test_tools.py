@@ -115,7 +115,7 @@ async def test_only_the_parameters_that_are_named(stage: Stage, intents: list[In
 async def test_a_plain_function(stage: Stage) -> None:
     def program() -> None:
         door = f"127.0.0.1:{stage.house.door.port}"
-        with broker.client.sync.connect(door, broker_id=BROKER, socket=stage.agent.socket, timeout=20) as session:
+        with broker.client.sync.connect(door, broker_id=BROKER, socket=stage.agent.socket, timeout=60) as session:
 
             @tool(stage, session=session)
             def look_up_order(credential: Credential, order_id: str) -> str:
@@ -127,7 +127,7 @@ async def test_a_plain_function(stage: Stage) -> None:
             @tool(stage, session=session)
             def other_order(credential: Credential, order_id: str) -> str:
                 channel = session.channel(ORDERS, stage.address, credential=credential)
-                task_pb2_grpc.TaskServiceStub(channel).BeginTask(get("1235"), timeout=10)
+                task_pb2_grpc.TaskServiceStub(channel).BeginTask(get("1235"), timeout=60)
                 return order_id
 
             assert other_order(order_id="1234").startswith("Refused (TOKEN_SCOPE_EXCEEDED): ")
@@ -286,7 +286,7 @@ async def test_an_id_is_never_more_than_an_id(stage: Stage, order: str) -> None:
     @tool(stage)
     async def order_1235(credential: Credential, order_id: str) -> str:
         plain = task_pb2_grpc.TaskServiceStub(stage.session.channel(ORDERS, stage.address, credential=credential))
-        await plain.BeginTask(get("1235"), timeout=10)
+        await plain.BeginTask(get("1235"), timeout=60)
         return order_id
 
     assert (await order_1235(order_id=order)).startswith("Refused (TOKEN_SCOPE_EXCEEDED): ")
@@ -343,7 +343,7 @@ async def test_what_is_not_about_permission_goes_on_as_it_is(stage: Stage) -> No
     @tool(stage)
     async def nowhere(credential: Credential, order_id: str) -> str:
         channel = stage.session.channel(ORDERS, "127.0.0.1:1", credential=credential)
-        await task_pb2_grpc.TaskServiceStub(channel).BeginTask(get(order_id), timeout=10)
+        await task_pb2_grpc.TaskServiceStub(channel).BeginTask(get(order_id), timeout=60)
         return order_id
 
     with pytest.raises(grpc.aio.AioRpcError):

@@ -64,7 +64,7 @@ async def test_a_call(world: World, session: Session, reason: Reason) -> None:
 @pytest.mark.parametrize("reason", Reason, ids=lambda reason: reason.name)
 async def test_an_item_of_a_stream(world: World, reason: Reason) -> None:
     world.issuer.refusal = None
-    talk = exchange_pb2_grpc.ExchangeServiceStub(world.channel()).ExchangeStream(timeout=10)
+    talk = exchange_pb2_grpc.ExchangeServiceStub(world.channel()).ExchangeStream(timeout=60)
     item = exchange_pb2.ExchangeStreamRequest.Item(request=request())
     await talk.write(exchange_pb2.ExchangeStreamRequest(items=[item]))
     good = await talk.read()
@@ -85,5 +85,5 @@ async def test_an_item_of_a_stream(world: World, reason: Reason) -> None:
 async def test_the_code_is_the_tables(world: World) -> None:
     world.issuer.refusal = refusal_of(Reason.POLICY_FORBIDDEN)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await exchange_pb2_grpc.ExchangeServiceStub(world.channel()).Exchange(request(), timeout=10)
+        await exchange_pb2_grpc.ExchangeServiceStub(world.channel()).Exchange(request(), timeout=60)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED

@@ -101,7 +101,7 @@ async def serving(fake: FakeRevocations, port: int = 0) -> AsyncIterator[grpc.ai
         await server.stop(None)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for a condition."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - any condition, not an event

@@ -94,4 +94,4 @@ async def open_door(source: IdentitySource, *options: tuple[str, int]) -> AsyncI
 async def ask(channel: grpc.aio.Channel) -> str:
     """Ask who we are."""
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(WHO)
-    return (await call(b"", timeout=10)).decode()
+    return (await call(b"", timeout=60)).decode()

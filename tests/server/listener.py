@@ -18,7 +18,7 @@ class Listener:
         self.call = call
 
     async def hear(self) -> Any:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             heard = await self.call.read()
         assert heard is not grpc.aio.EOF
         return heard

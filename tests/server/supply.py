@@ -50,7 +50,7 @@ class Supply:
 
 
 def session_with(
-    world: World, supply: Supply, *, port: int = 0, broker: str = str(BROKER), deadline: float = 5
+    world: World, supply: Supply, *, port: int = 0, broker: str = str(BROKER), deadline: float = 30
 ) -> Session:
     endpoint = Endpoint(address=f"127.0.0.1:{port or world.door.port}", spiffe_id=SpiffeId.parse(broker))
     return Session(supply=supply, broker=endpoint, clock=world.issuer.clock, new_id=new_ids(), deadline=deadline)

@@ -161,13 +161,13 @@ def test_what_is_not_there_is_left_out() -> None:
 async def test_calls_come_to_the_issuer_as_they_were_said(world: World) -> None:
     stub, v1 = approvals(world), approval_pb2
     wanted = v1.ListApprovalsRequest(states=[v1.APPROVAL_STATE_USED], page_size=2**31 - 1, page_token="t")
-    listed = await stub.ListApprovals(wanted, timeout=10)
+    listed = await stub.ListApprovals(wanted, timeout=60)
     assert ([each.agent for each in listed.approvals], listed.next_page_token) == ([world.agent.id], "more")
-    assert (await stub.GetApproval(v1.GetApprovalRequest(approval_id="a1"), timeout=10)).approval.approval_id
+    assert (await stub.GetApproval(v1.GetApprovalRequest(approval_id="a1"), timeout=60)).approval.approval_id
     yes = v1.ApproveRequest(approval_id="a2", digest="d", bypass=Duration(seconds=60))
-    assert not (await stub.Approve(yes, timeout=10)).HasField("position")
-    assert (await stub.Deny(v1.DenyRequest(approval_id="a3", reason="no"), timeout=10)).position == 13
-    withdrawn = await stub.WithdrawApproval(v1.WithdrawApprovalRequest(approval_id="a4", reason="x"), timeout=10)
+    assert not (await stub.Approve(yes, timeout=60)).HasField("position")
+    assert (await stub.Deny(v1.DenyRequest(approval_id="a3", reason="no"), timeout=60)).position == 13
+    withdrawn = await stub.WithdrawApproval(v1.WithdrawApprovalRequest(approval_id="a4", reason="x"), timeout=60)
     assert withdrawn.position == 14
     asked, got, said, denied, taken = world.issuer.calls
     assert isinstance(asked, ListApprovalsCall)
@@ -199,12 +199,12 @@ def test_a_drifted_task_is_told_whole() -> None:
 
 async def test_drifted_tasks_are_listed_and_followed(world: World) -> None:
     asked = approval_pb2.ListDriftedTasksRequest(page_size=7, page_token="t")
-    found = await approvals(world).ListDriftedTasks(asked, timeout=10)
+    found = await approvals(world).ListDriftedTasks(asked, timeout=60)
     assert [each.group for each in found.drifted_tasks] == ["desk"]
     assert found.next_page_token == "more"
     (call,) = [each for each in world.issuer.calls if isinstance(each, ListDriftedCall)]
     assert (call.page_size, call.page_token) == (7, "t")
-    stream = approvals(world).WatchApprovals(approval_pb2.WatchApprovalsRequest(), timeout=10)
+    stream = approvals(world).WatchApprovals(approval_pb2.WatchApprovalsRequest(), timeout=60)
     message = await stream.read()
     assert [each.group for each in message.drifted_tasks] == ["desk"]
     stream.cancel()
@@ -230,7 +230,7 @@ BROKEN = {
 @pytest.mark.parametrize(("name", "broken"), BROKEN.values(), ids=BROKEN)
 async def test_what_breaks_a_rule_reaches_nobody(world: World, name: str, broken: Any) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await getattr(approvals(world), name)(broken, timeout=10)
+        await getattr(approvals(world), name)(broken, timeout=60)
     assert told(caught.value).reason == "REQUEST_INVALID"
     assert not world.issuer.calls or not isinstance(world.issuer.calls[-1], ApprovalCall | ApproveCall)
 
@@ -238,7 +238,7 @@ async def test_what_breaks_a_rule_reaches_nobody(world: World, name: str, broken
 async def test_the_approval_of_an_exchange_comes_to_the_issuer(world: World) -> None:
     asked = request()
     asked.approval_id = "appr_9"
-    await exchange_pb2_grpc.ExchangeServiceStub(world.channel()).Exchange(asked, timeout=10)
+    await exchange_pb2_grpc.ExchangeServiceStub(world.channel()).Exchange(asked, timeout=60)
     (call,) = world.issuer.calls
     assert getattr(call, "approval", "") == "appr_9"
 
@@ -246,7 +246,7 @@ async def test_the_approval_of_an_exchange_comes_to_the_issuer(world: World) -> 
 async def test_a_change_wakes_who_follows_long_before_a_heartbeat() -> None:
     async with open_world(heartbeat=600.0) as world:
         call = approvals(world).WatchApprovals(V1.WatchApprovalsRequest(), timeout=60)
-        assert (await asyncio.wait_for(call.read(), 10)).cursor
+        assert (await asyncio.wait_for(call.read(), 60)).cursor
         await world.issuer.change_approvals()
-        assert (await asyncio.wait_for(call.read(), 10)).approvals
+        assert (await asyncio.wait_for(call.read(), 60)).approvals
         call.cancel()

@@ -31,12 +31,12 @@ from tests.server.world import World, ended, open_world, request, settled, told,
 
 
 async def key_set(channel: grpc.aio.Channel) -> "keys_pb2.GetKeySetResponse":
-    return await keys_pb2_grpc.KeyServiceStub(channel).GetKeySet(keys_pb2.GetKeySetRequest(), timeout=10)
+    return await keys_pb2_grpc.KeyServiceStub(channel).GetKeySet(keys_pb2.GetKeySetRequest(), timeout=60)
 
 
 async def status(world: World) -> admin_pb2.GetStatusResponse:
     stub = admin_pb2_grpc.AdminServiceStub(world.admin_channel())
-    return await stub.GetStatus(admin_pb2.GetStatusRequest(), timeout=10)
+    return await stub.GetStatus(admin_pb2.GetStatusRequest(), timeout=60)
 
 
 # --- every verb ----------------------------------------------------------------------------------------------------
@@ -46,20 +46,20 @@ async def test_tasks_revocations_keys_and_checkpoints(world: World) -> None:
     channel = world.channel()
     tasks = task_pb2_grpc.TaskServiceStub(channel)
     begun = (
-        await tasks.BeginTask(task_pb2.BeginTaskRequest(purpose="p", lifetime=Duration(seconds=90)), timeout=10)
+        await tasks.BeginTask(task_pb2.BeginTaskRequest(purpose="p", lifetime=Duration(seconds=90)), timeout=60)
     ).task
     assert (begun.purpose, begun.deadline.seconds - begun.begun_at.seconds) == ("p", 90)
-    ended = await tasks.EndTask(task_pb2.EndTaskRequest(task_id=begun.task_id), timeout=10)
+    ended = await tasks.EndTask(task_pb2.EndTaskRequest(task_id=begun.task_id), timeout=60)
     assert (ended.position, ended.revoked_credentials) == (7, 2)
     revocations = revoke_pb2_grpc.RevocationServiceStub(channel)
     rule = revoke_pb2.RevocationRule(agent="spiffe://example.org/agent")
-    made = await revocations.Revoke(revoke_pb2.RevokeRequest(rule=rule, reason="why"), timeout=10)
+    made = await revocations.Revoke(revoke_pb2.RevokeRequest(rule=rule, reason="why"), timeout=60)
     assert (made.position, made.revoked_credentials) == (8, 3)
     asked = revoke_pb2.LiftRevocationRequest(revocation_id=made.revocation_id)
-    assert (await revocations.LiftRevocation(asked, timeout=10)).position == 9
+    assert (await revocations.LiftRevocation(asked, timeout=60)).position == 9
     assert (await key_set(channel)).key_set.checkpoint_key == "ck"
     audits = audit_pb2_grpc.AuditServiceStub(channel)
-    checkpoint = (await audits.GetCheckpoint(audit_pb2.GetCheckpointRequest(), timeout=10)).checkpoint
+    checkpoint = (await audits.GetCheckpoint(audit_pb2.GetCheckpointRequest(), timeout=60)).checkpoint
     assert (checkpoint.note, checkpoint.size) == ("note", 0)
     revoke = world.issuer.calls[2]
     assert (revoke.rule.kind.value, revoke.rule.name, revoke.text) == (  # type: ignore[attr-defined]
@@ -87,7 +87,7 @@ async def test_every_verb_decodes_within_and_has_bad_bytes_recorded(world: World
     service, operation = BAD_REQUESTS[method]
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = world.channel().unary_unary(f"/{service}/{method}")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(b"\xff\xff", timeout=10)
+        await call(b"\xff\xff", timeout=60)
     assert told(caught.value).reason == "REQUEST_MALFORMED"
     assert [one.operation for one in world.issuer.refused] == [operation]
 
@@ -106,7 +106,7 @@ async def test_rules_are_checked_on_every_verb(world: World, method: str) -> Non
     path = f"/{EMPTY_INVALID[method]}/{method}"
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = world.channel().unary_unary(path)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(b"", timeout=10)
+        await call(b"", timeout=60)
     assert told(caught.value).reason == "REQUEST_INVALID"
     assert not world.issuer.groups
 
@@ -118,7 +118,7 @@ async def test_every_method_of_the_proto_is_served(world: World) -> None:
         for method in descriptor_pool.Default().FindServiceByName(name).methods:
             call: Any = stranger.stream_stream(f"/{name}/{method.name}")
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                [answer async for answer in call(iter([b""]), timeout=10)]
+                [answer async for answer in call(iter([b""]), timeout=60)]
             assert told(caught.value).reason == "SVID_TRUST_DOMAIN_UNKNOWN", method.full_name
 
 
@@ -126,8 +126,10 @@ async def test_every_method_of_the_proto_is_served(world: World) -> None:
 
 
 async def refused_by_tls(world: World, credentials: grpc.ChannelCredentials) -> None:
+    channel = world.connect(credentials)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await key_set(world.connect(credentials))
+        await key_set(channel)
+    await channel.close()  # or it would try again by itself, and be counted again
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert told(caught.value).reason == ""
 
@@ -156,7 +158,7 @@ async def test_a_message_over_the_limit_never_reaches_a_handler(world: World) ->
         "/broker.v1.ExchangeService/Exchange"
     )
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(b"x" * (Limits().message + 1), timeout=10)
+        await call(b"x" * (Limits().message + 1), timeout=60)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert not world.issuer.calls
     assert not world.issuer.refused
@@ -166,16 +168,16 @@ async def test_a_message_over_the_limit_never_reaches_a_handler(world: World) ->
 async def test_metadata_over_the_limit_never_reaches_a_handler(world: World) -> None:
     stub = keys_pb2_grpc.KeyServiceStub(world.channel())
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.GetKeySet(keys_pb2.GetKeySetRequest(), timeout=10, metadata=(("x", "y" * 17_000),))
+        await stub.GetKeySet(keys_pb2.GetKeySetRequest(), timeout=60, metadata=(("x", "y" * 17_000),))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert not world.issuer.calls
-    await stub.GetKeySet(keys_pb2.GetKeySetRequest(), timeout=10, metadata=(("x", "y" * 8_000),))
+    await stub.GetKeySet(keys_pb2.GetKeySetRequest(), timeout=60, metadata=(("x", "y" * 8_000),))
 
 
 async def test_no_more_streams_on_a_connection_than_allowed() -> None:
     async with open_world(streams=3) as world:
         stub = exchange_pb2_grpc.ExchangeServiceStub(world.channel())
-        await stub.Exchange(request(), timeout=10)  # from then on the client knows the limit, and waits
+        await stub.Exchange(request(), timeout=60)  # from then on the client knows the limit, and waits
         world.issuer.hold = asyncio.Event()
         calls = [asyncio.ensure_future(_finish(stub.Exchange(request(), timeout=30))) for _ in range(6)]
         await until(lambda: len(world.issuer.groups) == 4)
@@ -210,7 +212,7 @@ async def test_an_old_connection_is_given_up_and_a_call_goes_on_with_a_new_one()
                 await key_set(channel)
                 await asyncio.sleep(0.05)
 
-        await asyncio.wait_for(connected_again(), 10)
+        await asyncio.wait_for(connected_again(), 60)
 
 
 # --- start and stop ------------------------------------------------------------------------------------------------
@@ -253,7 +255,7 @@ async def test_stopping_ends_streams_at_once_and_lets_calls_finish(world: World)
     assert not stopping.done()
     world.issuer.hold.set()
     assert await exchange
-    await asyncio.wait_for(stopping, 10)
+    await asyncio.wait_for(stopping, 60)
     assert not world.admin.exists()
 
 

@@ -32,28 +32,28 @@ class Health:
 
 
 async def key_set(channel: grpc.aio.Channel) -> "keys_pb2.GetKeySetResponse":
-    return await keys_pb2_grpc.KeyServiceStub(channel).GetKeySet(keys_pb2.GetKeySetRequest(), timeout=10)
+    return await keys_pb2_grpc.KeyServiceStub(channel).GetKeySet(keys_pb2.GetKeySetRequest(), timeout=60)
 
 
 async def status(world: World) -> admin_pb2.GetStatusResponse:
     stub = admin_pb2_grpc.AdminServiceStub(world.admin_channel())
-    return await stub.GetStatus(admin_pb2.GetStatusRequest(), timeout=10)
+    return await stub.GetStatus(admin_pb2.GetStatusRequest(), timeout=60)
 
 
 async def test_health_answers_whom_it_knows(world: World) -> None:
     stub = Health(world.channel())
     await until(lambda: world.issuer.feeds)
     for service in sorted(SERVICES):
-        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=60)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.Check(health_pb2.HealthCheckRequest(service="no.such.Service"), timeout=10)
+        await stub.Check(health_pb2.HealthCheckRequest(service="no.such.Service"), timeout=60)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     await until(lambda: world.counters.calls.get("/grpc.health.v1.Health/Check NOT_FOUND"))
     assert not [line for line in world.log.entries if line["event"] == "defect"]
     stranger = Health(world.channel(world.domain.svid("spiffe://other.org/a")))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stranger.Check(health_pb2.HealthCheckRequest(), timeout=10)
+        await stranger.Check(health_pb2.HealthCheckRequest(), timeout=60)
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
@@ -71,7 +71,7 @@ async def reflected(channel: grpc.aio.Channel) -> list[str]:
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
-    )(timeout=10)
+    )(timeout=60)
     await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     answer = await call.read()
     await call.done_writing()
@@ -89,7 +89,7 @@ async def test_reflection_and_admin_are_on_the_admin_socket_alone(world: World) 
 
     assert await eventually(refused) is grpc.StatusCode.UNIMPLEMENTED
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await admin_pb2_grpc.AdminServiceStub(world.channel()).GetStatus(admin_pb2.GetStatusRequest(), timeout=10)
+        await admin_pb2_grpc.AdminServiceStub(world.channel()).GetStatus(admin_pb2.GetStatusRequest(), timeout=60)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await key_set(world.admin_channel())
@@ -115,5 +115,5 @@ async def test_the_admin_socket_tells_counters_and_state(world: World) -> None:
     assert (found.issuer_ready, found.rotation_failures) == (False, 1)
     health = Health(world.admin_channel())
     await until(lambda: world.issuer.feeds > 1)
-    answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=10)
+    answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=60)
     assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING

@@ -19,7 +19,7 @@ def overrides(world: World, svid: Svid | None = None) -> "override_pb2_grpc.Over
 
 def impose(stub: "override_pb2_grpc.OverrideServiceAsyncStub", **target: object) -> object:
     asked = override_pb2.ImposeOverrideRequest(target=TARGET(**target or {"tenant": "acme"}), reason="a test")  # type: ignore[arg-type]
-    return stub.ImposeOverride(asked, timeout=10)
+    return stub.ImposeOverride(asked, timeout=60)
 
 
 TARGETS = [
@@ -46,7 +46,7 @@ async def test_what_is_to_be_stopped_comes_to_the_issuer_as_it_was_said(
 
 
 async def test_what_is_stopped_is_told_whole(world: World) -> None:
-    found = (await overrides(world).ListOverrides(override_pb2.ListOverridesRequest(), timeout=10)).overrides
+    found = (await overrides(world).ListOverrides(override_pb2.ListOverridesRequest(), timeout=60)).overrides
     (each,) = found
     assert each.target == TARGET(action_class=override_pb2.ACTION_CLASS_WRITE, within_tenant="acme")
     assert (each.imposed_by, each.reason) == (world.agent.id, "a test")
@@ -70,7 +70,7 @@ async def test_what_is_stopped_is_told_whole(world: World) -> None:
 )
 async def test_what_is_not_one_meaning_stops_nothing(world: World, broken: override_pb2.ImposeOverrideRequest) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await overrides(world).ImposeOverride(broken, timeout=10)
+        await overrides(world).ImposeOverride(broken, timeout=60)
     assert told(caught.value).reason == "REQUEST_INVALID"
     assert not [call for call in world.issuer.calls if isinstance(call, ImposeCall)]
     assert [each.operation for each in world.issuer.refused] == ["impose_override"]
@@ -83,7 +83,7 @@ async def test_a_stop_is_asked_however_much_is_open() -> None:
         waiting = [asyncio.ensure_future(_wait(exchanges)) for _ in range(2)]
         await until(lambda: len(world.issuer.groups) == 2)
         with pytest.raises(grpc.aio.AioRpcError) as caught:  # the control: there is no room
-            await exchanges.Exchange(request(), timeout=10)
+            await exchanges.Exchange(request(), timeout=60)
         assert told(caught.value).reason == "LIMIT_BUSY"
         assert (await impose(overrides(world))).override_id  # type: ignore[misc]
         world.issuer.hold.set()
@@ -91,7 +91,7 @@ async def test_a_stop_is_asked_however_much_is_open() -> None:
 
 
 async def _wait(exchanges: "exchange_pb2_grpc.ExchangeServiceAsyncStub") -> None:
-    await exchanges.Exchange(request(), timeout=10)
+    await exchanges.Exchange(request(), timeout=60)
 
 
 async def test_one_caller_does_not_crowd_out_another() -> None:

@@ -85,7 +85,7 @@ async def test_a_heartbeat_comes_though_nothing_happens(world: World) -> None:
     times = [beat.at.ToDatetime(tzinfo=UTC) for beat in beats]
     assert {beat.position for beat in beats} == {2}
     assert times == sorted(set(times))
-    assert abs(times[-1] - datetime.now(UTC)) < timedelta(seconds=5)
+    assert abs(times[-1] - datetime.now(UTC)) < timedelta(seconds=60)
 
 
 async def test_news_does_not_wait_for_the_heartbeat() -> None:

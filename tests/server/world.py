@@ -6,12 +6,12 @@ import ssl
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import structlog
@@ -31,14 +31,29 @@ from tests.fakes.trust_domain import Svid, TrustDomain, pem
 BROKER = SpiffeId.parse("spiffe://example.org/broker")
 NAME = "broker.example.org"
 ORDERS = "spiffe://example.org/orders"
+LIVES = (3, 10, 40)  # seconds
+T = TypeVar("T")
 
 
-async def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Poll until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
         await asyncio.sleep(0.005)
+
+
+async def before_its_end(world: "World", begin: Callable[[], Awaitable[T]]) -> T:
+    """Begin something by an SVID that ends soon, but not before that has begun."""
+    for seconds in LIVES:
+        world.domain.now = datetime.now(UTC).replace(microsecond=0)
+        world.agent = world.domain.svid("/agent", ttl=timedelta(seconds=seconds))
+        try:
+            return await begin()
+        except (AssertionError, grpc.aio.AioRpcError):
+            if datetime.now(UTC) < world.agent.leaf.not_valid_after_utc:
+                raise
+    raise AssertionError(f"it had not begun in {LIVES[-1]} s")
 
 
 def tasks() -> Counter[str]:
@@ -57,7 +72,7 @@ async def settled(value: Callable[[], object]) -> None:
 async def ended(call: Any) -> grpc.aio.AioRpcError:
     """Read a stream to its end; return the error that ended it."""
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while await call.read() is not grpc.aio.EOF:
                 pass
     except grpc.aio.AioRpcError as error:

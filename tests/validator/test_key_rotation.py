@@ -54,10 +54,10 @@ class Given:
     def kid(self) -> str:
         return str(json.loads(urlsafe_b64decode(self.token.partition(".")[0] + "=="))["kid"])
 
-    def told(self, validation: Validation) -> Reason | None:
+    def told(self, validation: Validation, now: datetime | None = None) -> Reason | None:
         """Return why the service refuses it, None when it does not."""
         call = Call(action="order.read", resource=Resource(type="order", id="1234"), tenant=TENANTS[self.agent])
-        now = datetime.now(UTC)
+        now = now or datetime.now(UTC)
         try:
             validation.validator.check(self.token, call, caller_thumbprint=self.thumbprint, now=now)
         except Refusal as refusal:
@@ -120,8 +120,9 @@ class Load:
 
     def call(self, given: Given, validation: Validation) -> None:
         """Call, unless the credential is just ending by itself."""
-        if given.ends - datetime.now(UTC) > timedelta(seconds=0.5):
-            told = given.told(validation)
+        now = datetime.now(UTC)
+        if given.ends - now > timedelta(seconds=0.5):
+            told = given.told(validation, now)
             self.told["accepted" if told is None else told.name] += 1
 
 
@@ -132,6 +133,7 @@ async def rotations(house: House) -> Counter[str]:
     )
 
 
+@pytest.mark.timeout(60 + 20 * ROTATIONS)
 async def test_keys_change_each_second_under_load_and_no_credential_that_counts_is_refused() -> None:
     async with open_house(keys=EACH_SECOND) as house, service(house, BOUND) as one, service(house, BOUND) as two:
         first_key = (await key_set(house.good(ORDERS))).key_set.checkpoint_key
@@ -144,7 +146,8 @@ async def test_keys_change_each_second_under_load_and_no_credential_that_counts_
             for task in running:
                 if task.done():
                     await task
-            return min((await rotations(house) - begun).values(), default=0) >= ROTATIONS
+            enough = min((await rotations(house) - begun).values(), default=0) >= ROTATIONS
+            return enough and load.told["accepted"] > load.told["VIEW_STALE"]
 
         await eventually(rotated, within=20.0 * ROTATIONS)
         load.over = True
@@ -198,8 +201,8 @@ async def becomes(given: Given, validation: Validation, reason: Reason | None) -
     await eventually(told)
 
 
-PATIENT = Bounds.same(timedelta(seconds=60))
-IMPATIENT = Bounds.same(timedelta(seconds=2))
+PATIENT = Bounds.same(timedelta(minutes=10))
+IMPATIENT = Bounds.same(timedelta(seconds=3))
 
 
 @pytest.fixture
@@ -211,7 +214,7 @@ async def house() -> AsyncIterator[House]:
 async def test_a_stolen_key_is_refused_at_once_by_every_service_that_follows() -> None:
     """Neither heartbeat nor staleness comes in time: it is the change of the keys itself that tells them."""
     async with (
-        open_house(heartbeat="PT60S") as house,
+        open_house(heartbeat="PT10M") as house,
         service(house, PATIENT) as (one, _),
         service(house, PATIENT) as (two, _),
     ):
@@ -232,7 +235,8 @@ async def test_a_service_that_is_cut_off_refuses_by_its_own_bound(house: House) 
     agent = Agent.of(house, SUPPORT)
     async with service(house, IMPATIENT) as (cut_off, line), service(house, IMPATIENT) as (follows, _):
         old = await agent.ask()
-        assert (old.told(cut_off), old.told(follows)) == (None, None)
+        await becomes(old, cut_off, None)
+        await becomes(old, follows, None)
         await line.close()
         await steal(house)
         await becomes(old, follows, Reason.TOKEN_KEY_UNKNOWN)

@@ -20,7 +20,7 @@ from tests.polling import eventually
 
 ISSUER = "https://broker.example.org"
 CALL = Call(action="order.read", resource=Resource(type="order", id="1234"), tenant="retail")
-PATIENT = Bounds.same(timedelta(seconds=60))
+PATIENT = Bounds.same(timedelta(minutes=5))
 
 
 @pytest.fixture
