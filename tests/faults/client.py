@@ -42,7 +42,7 @@ from tests.faults.ledger import Held, Ledger
 from tests.faults.requests import LARGE, LARGE_PARAMETERS, READ, REFUND, REFUND_CALL, REFUND_PARAMETERS, intent_of
 from tests.operations.world import BROKER
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 # Nothing is retried by gRPC: a lost answer has to reach the ledger.
 _OPTIONS = (
     ("grpc.enable_retries", 0),

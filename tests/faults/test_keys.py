@@ -51,14 +51,14 @@ async def emergency(broker: Spawned, kid: str, request_id: str) -> str:
     """Let a key count no more; empty when it was acknowledged, else why not."""
     asked = keys_pb2.RotateKeysRequest(emergency_kid=kid, reason="a fault", request_id=request_id)
     try:
-        await stub(broker).RotateKeys(asked, timeout=10)
+        await stub(broker).RotateKeys(asked, timeout=60)
     except grpc.aio.AioRpcError as error:
         return error.code().name
     return ""
 
 
 async def published(broker: Spawned) -> set[str]:
-    found = await stub(broker).ListKeys(keys_pb2.ListKeysRequest(), timeout=10)
+    found = await stub(broker).ListKeys(keys_pb2.ListKeysRequest(), timeout=60)
     return {key.kid for key in found.keys}
 
 

@@ -29,7 +29,7 @@ async def asked_anew(broker: Spawned) -> Held | str:
     """Ask over a connection of its own, as somebody does who comes now."""
     client = Client.open(supply_of(broker.domain.svid(SUPPORT), broker.domain), broker.port, broker.ledger)
     try:
-        return await client.exchange(broker.name("anew"), deadline=2.0)
+        return await client.exchange(broker.name("anew"))
     finally:
         await client.close()
 
@@ -122,4 +122,4 @@ async def test_callers_of_an_authority_that_is_gone_are_refused_until_it_is_back
 
 
 async def _given(client: Client, broker: Spawned) -> bool:
-    return isinstance(await client.exchange(broker.name("by-an-authority"), deadline=2.0), Held)
+    return isinstance(await client.exchange(broker.name("by-an-authority")), Held)

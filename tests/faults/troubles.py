@@ -122,12 +122,15 @@ async def _trouble(under: Under, name: str) -> None:
     under.working()
     with trouble(broker):
         await asyncio.sleep(SETTLES)  # what was answered before is heard by then
-        before, asked = len(ledger.held), time.monotonic()
+        recorded, asked = broker.facts().granted, time.monotonic()
+        before = len(ledger.held)
         answer = await broker.agent.exchange(broker.name("in-trouble"), deadline=LASTS)
         if time.monotonic() - asked > 2 * LASTS + 5:
             ledger.broken.append(f"{name}: no answer within the deadline: {answer}")
         await asyncio.sleep(max(0.0, LASTS - (time.monotonic() - asked)))
-        if not recordable and len(ledger.held) > before:
-            ledger.broken.append(f"{name}: {len(ledger.held) - before} credentials given that could not be recorded")
+        # What was recorded before may be heard late on a busy machine.
+        given = [each.credential for each in ledger.held[before:] if each.credential not in recorded]
+        if not recordable and given:
+            ledger.broken.append(f"{name}: {len(given)} credentials given that could not be recorded")
     under.hit(name, time.monotonic())
     await under.judge()

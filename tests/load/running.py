@@ -52,7 +52,7 @@ class Followers:
     async def release(self) -> int:
         """Let those who were held read on; return how many messages had come to all of them until then."""
         await self._order("release")
-        count: int = (await said(self.process, within=20))["messages"]
+        count: int = (await said(self.process, within=120))["messages"]
         return count
 
     async def done(self, until: int, *, within: float) -> dict[str, int]:
@@ -70,7 +70,7 @@ class Followers:
 
 @asynccontextmanager
 async def following(
-    program: Path, plan: Sequence[dict[str, Any]], folder: Path, *, within: float = 60
+    program: Path, plan: Sequence[dict[str, Any]], folder: Path, *, within: float = 120
 ) -> AsyncIterator[Followers]:
     """Start subscribers by a plan, and wait for the first message of each."""
     path = folder / "plan.jsonl"

@@ -46,7 +46,7 @@ OF_THE_SDK: Final = (
     revocations_of(WHOLESALE),
 )  # fmt: skip
 WRITERS: Final = 3
-PATIENCE: Final = 90.0  # for all to come to the end, once nothing happens any more
+PATIENCE: Final = 300.0  # for all to come to the end, once nothing happens any more
 
 
 @dataclass(kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,12 +20,12 @@ from broker.client.subscriber import Subscriber
 from broker.v1 import audit_pb2, revoke_pb2
 from tests.attacks.house import House
 from tests.attacks.readers import session
-from tests.polling import eventually
 from tests.streams.history import Acknowledged, Content, History, Opened, Step, Told
 from tests.streams.truth import View, leaf_of
 
 # How often a subscriber of the SDK acknowledges what it was given.
 HASTE: Final = 0.2
+PATIENCE: Final = 60.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -101,20 +102,17 @@ class SdkSubscriber:
             await _cut_off(life)
 
     async def live_until(self, wanted: int) -> None:
-        """Read until it has got to a position, and be cut off."""
-
-        async def over() -> bool:
-            return self.reached >= wanted or life.done()
-
-        life = self._begin()
+        """Read until it has got to a position, and not one event further."""
+        life = self._begin(wanted)
         try:
-            await eventually(over)
+            await asyncio.wait({life}, timeout=PATIENCE)
+            assert life.done(), f"it has got to {self.reached}, not to {wanted}"
         finally:
             await _cut_off(life)
 
-    def _begin(self) -> asyncio.Task[None]:
+    def _begin(self, wanted: float = inf) -> asyncio.Task[None]:
         self.lives += 1
-        return asyncio.create_task(self._live())
+        return asyncio.create_task(self._live(wanted))
 
     async def load(self) -> str:
         bookmark = await self._file.load()
@@ -131,13 +129,15 @@ class SdkSubscriber:
         self.steps.append(Acknowledged(position=self._underway))
         self.reached = max(self.reached, self._underway)
 
-    async def _live(self) -> None:
+    async def _live(self, wanted: float) -> None:
         with CursorFile(self.house.folder / f"{self.name}.cursor") as self._file:
             async with session(self.house, self.view.reader) as opened, self._follow(opened) as subscriber:
                 async for received in subscriber:
                     self._hear(received.value)
                     if self.until is not None or self.dice.random() < HASTE:
                         await subscriber.ack(received)
+                    if self.reached >= wanted:
+                        return
 
     def _follow(self, opened: Session) -> AbstractAsyncContextManager[Subscriber[Any, Any]]:
         if self.view.stream == "revocations":

@@ -6,6 +6,7 @@ Everything else is real: door, issuer, store and connections. Without a bug the 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from broker.issuer.local import LocalIssuer
 from broker.issuer.port import AuditPage, AuditPageCall, RevocationPage, RevocationPageCall
 from tests.attacks.house import House, open_house
 from tests.operations.world import ORDERS, SECURITY, SUPPORT
+from tests.polling import eventually
 from tests.streams.history import Opened, Property, Violation, violations
 from tests.streams.raw import Raw
 from tests.streams.recorded import SdkSubscriber
@@ -39,16 +41,23 @@ async def watched(house: House, reader: Raw) -> set[Property]:
     for _ in range(ROUNDS):  # what had ended before stands in snapshots
         await traffic.round()
     for _ in range(ROUNDS):
+        begun = len(reader.steps)
         reading = asyncio.create_task(reader.read_to((await house.issuer.state()).size + 6))
+        await eventually(partial(_heard, reader, begun))  # what comes now comes underway
         for _ in range(3):
             await traffic.round()
         await reading
+        await traffic.round()  # and this waits for whoever resumes
     size = (await house.issuer.state()).size
     await reader.read_to(size)
     await traffic.close()
     truth = Log.read(house.settings.store.path).truth(reader.view, until=size, known=traffic.known)
     assert len(truth.contents) > ROUNDS
     return kinds(violations(reader.history(), truth))
+
+
+async def _heard(reader: Raw, begun: int) -> bool:
+    return len(reader.steps) > begun
 
 
 def kinds(found: Any) -> set[Property]:
@@ -140,13 +149,12 @@ def stale(_: RevocationPageCall, page: RevocationPage, held: dict[str, Revocatio
     return replace(before, page=replace(before.page, read_at=page.page.read_at))
 
 
-def stale_heartbeat(_: AuditPageCall, page: AuditPage, held: dict[str, Any]) -> AuditPage:
-    """A heartbeat says that nothing is new, without having looked."""
-    held["pages"] = held.get("pages", 0) + 1
-    if held["pages"] % 2 or page.page.start == page.page.stop:
+def stale_heartbeat(call: AuditPageCall, page: AuditPage, _: dict[str, Any]) -> AuditPage:
+    """A stream's first heartbeat says that nothing is new, without having looked."""
+    if not call.opening or page.page.start == page.page.stop:
         return page
     at = page.page.start
-    nothing = replace(page.page, stop=at, size=at, cursor=held.get("cursor", page.page.cursor))
+    nothing = replace(page.page, stop=at, size=at)
     return replace(page, events=(), page=nothing)
 
 

@@ -102,7 +102,7 @@ class Traffic:
     async def _exchange(self, agent: str, task: str, count: int) -> list[str]:
         audiences = AUDIENCES[:1] if task else AUDIENCES  # its type lets a task reach one service
         wanted = [request(audience=self.dice.choice(audiences), task_id=task, **AGENTS[agent]) for _ in range(count)]
-        talk: Any = exchange_pb2_grpc.ExchangeServiceStub(self._as(agent)).ExchangeStream(timeout=15)
+        talk: Any = exchange_pb2_grpc.ExchangeServiceStub(self._as(agent)).ExchangeStream(timeout=60)
         answers: list[Any] = []
         try:
             with suppress(asyncio.InvalidStateError):  # over already: reading says why
