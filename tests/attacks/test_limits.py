@@ -1,6 +1,7 @@
 """Limits over the wire: whichever entrance a grant comes by, and however many come at once, they count together."""
 
 import asyncio
+import re
 from collections import Counter
 
 import grpc
@@ -44,7 +45,7 @@ async def test_the_refusal_names_policy_and_period_and_no_amount(house: House) -
     assert answered.reason == "LIMIT_REACHED"
     assert answered.metadata["detail"] == "policy support-may-refund, per conversation"
     assert answered.metadata["policy_ids"] == "support-may-refund"
-    assert "4999" not in str(answered)
+    assert not re.search(r"(?<![\w-])4999(?![\w-])", str(answered))  # an id may hold any digits
     free: types_pb2.Task = (await begin_task(channel, conversation="another")).task
     asked = request(action="order.refund", task_id=free.task_id, parameters='{"amount": 4999, "currency": "EUR"}')
     assert (await outcome(exchange(channel, asked))).code is grpc.StatusCode.OK

@@ -43,7 +43,7 @@ class Callers:
         """Run a `broker` command as somebody."""
         return subprocess.run(
             [sys.executable, "-m", "broker", *arguments], cwd=ROOT, env=self.environment(who),
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
 
     def stop(self) -> None:

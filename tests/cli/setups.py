@@ -136,7 +136,7 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT)} | more
 
 
-def wait_for(probe: Callable[[], object], *, within: float = 30.0) -> None:
+def wait_for(probe: Callable[[], object], *, within: float = 90.0) -> None:
     """Poll for a condition."""
     import time  # noqa: PLC0415
 

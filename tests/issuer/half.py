@@ -41,8 +41,8 @@ def main() -> None:
         control.report_failure("no such\nkey: [lisen]")
         control.close()
         if arguments.behaviour == "hesitant":
-            # Longer than the other half's pause before its restart, which is when a link is made.
-            signal.sigtimedwait([], 1.0)
+            # Longer than the other half's restart takes, which is when a link is made; less than is waited for.
+            signal.sigtimedwait([], 3.5)
         sys.exit(78)
     if arguments.behaviour == "dead-eared":
         control.close()

@@ -22,11 +22,11 @@ async def linked(issuer: Issuer, in_flight: Bounds | None = None) -> AsyncIterat
         yield remote
     finally:
         await remote.close()
-        await asyncio.wait_for(serving, 10)
+        await asyncio.wait_for(serving, 60)
 
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until the condition holds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 -- any condition, not an event
             await asyncio.sleep(0)

@@ -32,12 +32,12 @@ READ = ReadCall(context=nouns.a_context())
 
 async def _refused(work: Awaitable[object]) -> Reason:
     with pytest.raises(Refusal) as caught:
-        await asyncio.wait_for(work, 20)
+        await asyncio.wait_for(work, 60)
     return caught.value.reason
 
 
 async def _reasons(work: Awaitable[Sequence[ExchangeAnswer]]) -> set[object]:
-    return {each.reason if isinstance(each, Refusal) else each for each in await asyncio.wait_for(work, 20)}
+    return {each.reason if isinstance(each, Refusal) else each for each in await asyncio.wait_for(work, 60)}
 
 
 async def test_without_a_link_every_call_is_refused_at_once() -> None:
@@ -67,7 +67,7 @@ async def test_a_link_that_dies_ends_every_wait(count: int) -> None:
         assert len(ask.result()) == 2
     for read in reads:
         assert await _refused(read) is Reason.ISSUER_UNAVAILABLE
-    assert await asyncio.wait_for(following, 20) is None
+    assert await asyncio.wait_for(following, 60) is None
     await until(lambda: len(lost) == 1)
     assert not remote.attached
 
@@ -88,7 +88,7 @@ async def test_a_link_replaced_before_its_first_step_ends_its_waits_too() -> Non
 async def test_a_link_dropped_before_its_first_step_is_closed() -> None:
     remote = RemoteIssuer()
     ours, theirs = socket.socketpair()
-    theirs.settimeout(20)
+    theirs.settimeout(60)
     await remote.attach(ours)
     await remote.close()
     assert await asyncio.to_thread(theirs.recv, 1) == b""
@@ -152,7 +152,7 @@ async def test_the_wrong_number_of_answers_is_internal_for_the_whole_group(count
 
 async def _number_of(reader: asyncio.StreamReader, body: str) -> int:
     while True:
-        read = await asyncio.wait_for(read_frame(reader), 20)
+        read = await asyncio.wait_for(read_frame(reader), 60)
         assert read is not None
         if read[0].WhichOneof("body") == body:
             return read[0].number
@@ -189,7 +189,7 @@ async def test_what_is_urgent_is_carried_however_much_waits(monkeypatch: pytest.
         await until(lambda: len(issuer.asked) == 3)
         assert await _refused(remote.state()) is Reason.LIMIT_BUSY
         call = ImposeCall(context=nouns.a_context(), stop=Stop(kind=StopKind.EVERYTHING), text="stop")
-        assert await asyncio.wait_for(remote.impose_override(call), 20) == done
+        assert await asyncio.wait_for(remote.impose_override(call), 60) == done
         issuer.open_gate.set()
         await asyncio.gather(*waiting, return_exceptions=True)
 

@@ -23,12 +23,12 @@ READ = ReadCall(context=nouns.a_context())
 
 async def _refused(work: Awaitable[object]) -> Reason:
     with pytest.raises(Refusal) as caught:
-        await asyncio.wait_for(work, 20)
+        await asyncio.wait_for(work, 60)
     return caught.value.reason
 
 
 async def _reasons(work: Awaitable[Sequence[ExchangeAnswer]]) -> set[object]:
-    return {each.reason if isinstance(each, Refusal) else each for each in await asyncio.wait_for(work, 20)}
+    return {each.reason if isinstance(each, Refusal) else each for each in await asyncio.wait_for(work, 60)}
 
 
 class RawDoor:
@@ -43,7 +43,7 @@ class RawDoor:
         return await self.answer()
 
     async def answer(self) -> v1.Frame:
-        read = await asyncio.wait_for(read_frame(self.reader), 20)
+        read = await asyncio.wait_for(read_frame(self.reader), 60)
         assert read is not None
         return read[0]
 
@@ -60,7 +60,7 @@ async def served(issuer: PortIssuer) -> AsyncIterator[tuple[RawDoor, "asyncio.Ta
     reader, writer = await asyncio.open_connection(sock=ours)
     yield RawDoor(reader, writer), serving
     writer.transport.abort()
-    await asyncio.wait_for(asyncio.gather(serving, return_exceptions=True), 20)
+    await asyncio.wait_for(asyncio.gather(serving, return_exceptions=True), 60)
 
 
 GARBAGE = {
@@ -81,8 +81,8 @@ async def test_a_frame_that_does_not_decode_closes_the_link(
 ) -> None:
     door, serving = served
     door.writer.write(content)
-    assert await asyncio.wait_for(door.reader.read(), 20) == b""
-    await asyncio.wait_for(serving, 20)
+    assert await asyncio.wait_for(door.reader.read(), 60) == b""
+    await asyncio.wait_for(serving, 60)
 
 
 @pytest.mark.parametrize("kept", [1, 3, 4, 5, 100])
@@ -93,7 +93,7 @@ async def test_half_a_frame_and_an_end_close_the_link(
     calls = v1.ExchangeCalls(calls=[encode_exchange_call(nouns.an_exchange())])
     door.writer.write(pack(v1.Frame(number=1, exchange=calls))[:kept])
     door.writer.write_eof()
-    await asyncio.wait_for(serving, 20)
+    await asyncio.wait_for(serving, 60)
     assert issuer.asked == []
 
 
@@ -229,8 +229,8 @@ async def test_watching_twice_closes_the_link(served: tuple[RawDoor, "asyncio.Ta
     door, serving = served
     for number in (1, 2):
         door.writer.write(pack(v1.Frame(number=number, watch=v1.WatchCall())))
-    assert await asyncio.wait_for(door.reader.read(), 20) == b""
-    await asyncio.wait_for(serving, 20)
+    assert await asyncio.wait_for(door.reader.read(), 60) == b""
+    await asyncio.wait_for(serving, 60)
 
 
 async def test_a_defect_of_the_issuer_costs_one_call_its_answer() -> None:

@@ -185,7 +185,7 @@ async def test_the_feed_tells_endings_from_all_the_rest(world: World) -> None:
 
     async def reached() -> int:
         size = (await world.issuer.state()).size
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while (change := await anext(changes)).size < size:
                 pass
         return change.endings

@@ -1,6 +1,7 @@
 """A trace of what really stands in the log: by every id, one story, whole, and nothing of another's."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from datetime import timedelta
@@ -215,7 +216,7 @@ async def test_without_personal_values_it_says_no_more_than_the_log(world: World
     names = await lived(world)
     shown = whole(await traced(world, names["credential"], personal=False))
     for personal in ("chat 77", "message 12", "refund-7", "4200"):
-        assert personal not in shown
+        assert not re.search(rf"(?<![\w-]){personal}(?![\w-])", shown)  # an id may hold any digits
     for name in ("chat 77", "refund-7"):
         assert not (await traced(world, name, personal=False)).tasks
 

@@ -23,7 +23,7 @@ def fail(secret: str) -> None:
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What a serving process writes to its stderr."""
-    root, lines = logging.getLogger(), io.StringIO()
+    root, lines, before = logging.getLogger(), io.StringIO(), structlog.get_config()
     handlers, level = list(root.handlers), root.level
     root.handlers.clear()  # those of the tests' own
     monkeypatch.setattr("sys.stderr", lines)
@@ -33,7 +33,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     yield lines
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 def test_neither_a_local_variable_nor_a_message_is_logged() -> None:
