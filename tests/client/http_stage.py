@@ -22,7 +22,7 @@ from broker.link.source import IdentitySource
 from broker.link.tunnel import Tunnel
 from broker.svid.spiffe_id import SpiffeId
 from broker.validator import Call, Entry, HttpRequest, Validation, open_validator, reads
-from tests.client.stage import Stage, open_stage
+from tests.client.stage import PATIENT, Stage, open_stage
 from tests.fakes.workload_api import WorkloadApi
 from tests.operations.world import BROKER, ORDERS
 
@@ -197,7 +197,9 @@ async def validating(stage: Stage, source: IdentitySource) -> AsyncIterator[Vali
     with tunnel:
         async with (
             tunnel.channel() as channel,
-            open_validator(channel=channel, issuer=stage.house.settings.broker.issuer, audience=ORDERS) as validation,
+            open_validator(
+                channel=channel, issuer=stage.house.settings.broker.issuer, audience=ORDERS, bounds=PATIENT
+            ) as validation,
         ):
             await validation.feed.ready()
             yield validation

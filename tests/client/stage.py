@@ -7,7 +7,7 @@ BeginTask, and the cursor of a SubscribeRevocations, name an order here.
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -20,13 +20,15 @@ from broker.link.source import IdentitySource
 from broker.link.tunnel import Tunnel
 from broker.svid.spiffe_id import SpiffeId
 from broker.v1 import revoke_pb2, revoke_pb2_grpc, task_pb2, task_pb2_grpc
-from broker.validator import Call, open_validator, verified_token
+from broker.validator import Bounds, Call, open_validator, verified_token
 from tests.attacks.house import House, open_house
 from tests.fakes.orders_service import TASKS
 from tests.fakes.workload_api import WorkloadApi
 from tests.operations.world import BROKER, ORDERS, SUPPORT
 
 GET = "/broker.v1.TaskService/BeginTask"
+# No test here is about a view that is too old, and on a busy machine one may be for a moment.
+PATIENT = Bounds.same(timedelta(minutes=1))
 END = "/broker.v1.TaskService/EndTask"
 WATCH = "/broker.v1.RevocationService/SubscribeRevocations"
 
@@ -156,7 +158,7 @@ async def _serve(stack: AsyncExitStack, house: House, api: WorkloadApi, orders: 
     )
     channel = await stack.enter_async_context(tunnel.channel())
     validation = await stack.enter_async_context(
-        open_validator(channel=channel, issuer=house.settings.broker.issuer, audience=ORDERS)
+        open_validator(channel=channel, issuer=house.settings.broker.issuer, audience=ORDERS, bounds=PATIENT)
     )
     await validation.feed.ready()
     guard = validation.interceptor(

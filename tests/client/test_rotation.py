@@ -2,10 +2,14 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
+
+import pytest
 
 from tests.client.stage import Stage, get, open_stage
 from tests.fakes.trust_domain import Svid
 from tests.operations.world import BROKER, ORDERS, SUPPORT
+from tests.polling import eventually
 
 CALLS = 5_000
 AT_ONCE = 16
@@ -18,12 +22,13 @@ class Caller:
     def __init__(self, stage: Stage) -> None:
         self.stub = stage.stub()
         self.done = 0
+        self.going = True
         self.failed: list[Exception] = []
         self.moved = asyncio.Condition()
 
     async def run(self) -> None:
-        """Call until enough is done."""
-        while self.done < CALLS:
+        """Call until enough is done, and nothing rotates any more."""
+        while self.going or self.done < CALLS:
             try:
                 await self.stub.BeginTask(get())
             except Exception as problem:
@@ -63,18 +68,27 @@ async def rotate(stage: Stage, caller: Caller) -> None:
         elif number == ROTATIONS // 3 * 2 + 3:  # by now it has issued to all; the old one goes
             house.home.remove_authority()
         _, who = apis[number % len(apis)]
-        current[who] = leaf(stage, who)
+        current[who], before = leaf(stage, who), len(stage.session._generations._generations)
         tell()
+        if who == SUPPORT:
+            await eventually(partial(_used, stage, before))  # or the next one would come first
+    caller.going = False
 
 
+async def _used(stage: Stage, before: int) -> bool:
+    """Whether the agent has called with a leaf that it had not called with then."""
+    return len(stage.session._generations._generations) > before
+
+
+@pytest.mark.timeout(600)
 async def test_no_call_fails_while_everything_rotates() -> None:
     async with open_stage() as stage:
         caller = Caller(stage)
-        async with asyncio.timeout(110), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(550), asyncio.TaskGroup() as group:
             group.create_task(rotate(stage, caller))
             for _ in range(AT_ONCE):
                 group.create_task(caller.run())
         assert len(stage.house.home.authorities) == 1, "the authority that began has left"
         assert not caller.failed, (len(caller.failed), caller.failed[:3])
         assert len(set(stage.orders.handled)) == len(stage.orders.handled) == caller.done >= CALLS
-        assert len(stage.session._generations._generations) >= ROTATIONS // 3
+        assert len(stage.session._generations._generations) == ROTATIONS // 3 + 1
