@@ -4,10 +4,11 @@ Its identity and its trust come from a fake Workload API, as they come from SPIR
 """
 
 import json
+import socket
 import tempfile
 import tomllib
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -80,12 +81,10 @@ class House:
     # --- the broker ------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start issuer and door; again on the same port."""
+        """Start issuer and door, always on the same port."""
         stack = self._running
         self.issuer = await stack.enter_async_context(open_issuer(self.settings, self.identity.bundles, self.time))
         self.door = await stack.enter_async_context(open_door(self.settings, self.identity, self.issuer))
-        listen = Listen(address=f"127.0.0.1:{self.door.port}")
-        self.settings = self.settings.model_copy(update={"listen": listen})
 
     async def stop(self) -> None:
         """Stop both."""
@@ -209,7 +208,9 @@ async def open_house(
         workload.start()
         async with AsyncExitStack() as stack:
             stack.callback(workload.stop)
+            port = stack.enter_context(kept_port())
             settings = load(_configured(folder, keys, heartbeat))
+            settings = settings.model_copy(update={"listen": Listen(address=f"127.0.0.1:{port}")})
             identity = await stack.enter_async_context(open_identity(settings))
             house = House(
                 folder=folder,
@@ -224,6 +225,16 @@ async def open_house(
             stack.push_async_callback(house.close)
             await house.start()
             yield house
+
+
+@contextmanager
+def kept_port() -> Iterator[int]:
+    """Keep a port: a broker can listen there again and again, and the kernel gives it to nobody else meanwhile."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        yield port
 
 
 def _configured(folder: Path, keys: str, heartbeat: str) -> Path:

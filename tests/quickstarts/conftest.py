@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from deploy.spire.deployment import Deployment
+from tests.faults.spawned import free_port
 from tests.packaging.built import ROOT, package_settings
 from tests.quickstarts.page import Reader, plain_environment
 from tests.spire.conftest import spire
-from tests.spire.stage import free_port
 
 __all__ = ["spire"]
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.spire.deployment import Deployment, workload_interpreter
+from tests.faults.spawned import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKER = "spiffe://example.org/broker"
@@ -150,11 +150,3 @@ async def stage(spire: Deployment, folder: Path) -> AsyncIterator[Stage]:
         opened = Stage(spire=spire, folder=folder, port=free_port(), stack=stack)
         await opened.start_broker()
         yield opened
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

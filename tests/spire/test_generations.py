@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from deploy.spire.deployment import Deployment, start
+from tests.faults.spawned import free_port
 from tests.polling import eventually
-from tests.spire.stage import BOTH, ORDERS, READ, Stage, free_port
+from tests.spire.stage import BOTH, ORDERS, READ, Stage
 from tests.spire.stage import stage as set_stage
 from tests.spire.test_broker_on_spire import SECURITY, SUPPORT, leaf_of
 
