@@ -11,7 +11,7 @@ from broker.intent import Json
 from broker.store.interface import Committed, Effects, GiveBack, Item
 from tests.operations.world import SUPPORT, World
 from tests.polling import eventually
-from tests.unit.policy.bundles import added, without_cases
+from tests.unit.policy.bundles import added, compiled, without_cases
 from tests.unit.policy.test_limit import PLAIN, limited
 
 DUTIES = """
@@ -44,13 +44,18 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 async def change(world: World, files: Mapping[str, bytes]) -> None:
     """Give the issuer another bundle, and wait until it decides by it."""
-    before = (await world.issuer.state()).policy_digest
-    write(world.folder, files)
+    # In the thread that reads it, which so never reads half of it.
+    await world.stored(lambda _: write(world.folder, files))
+    await decides(world)
+
+
+async def decides(world: World) -> None:
+    """Wait until the issuer decides by the bundle that it finds."""
+    found = (path for path in (world.folder / "policy").iterdir() if path.is_file())
+    wanted = compiled({path.name: path.read_bytes() for path in found}).digest
 
     async def taken() -> bool:
-        state = await world.issuer.state()
-        assert not state.policy_problem, state.policy_problem
-        return state.policy_digest != before
+        return (await world.issuer.state()).policy_digest == wanted
 
     await eventually(taken)
 

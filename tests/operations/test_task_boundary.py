@@ -18,6 +18,7 @@ from broker.errors import Reason, Refusal
 from broker.operations.calls import EndTaskCall
 from broker.operations.task_calls import Continued, HeartbeatCall, NarrowTaskCall
 from broker.scope import OneOf, Range
+from tests.operations.limiting import decides
 from tests.operations.world import ORDERS, SHARED, SUPPORT, WHOLESALE, World
 from tests.polling import eventually
 
@@ -70,15 +71,9 @@ def edit(world: World, name: str, change: Callable[[str], str]) -> None:
 
 
 async def changed(world: World, name: str, change: Callable[[str], str]) -> None:
-    before = (await world.issuer.state()).policy_digest
-    edit(world, name, change)
-
-    async def taken() -> bool:
-        state = await world.issuer.state()
-        assert not state.policy_problem, state.policy_problem
-        return state.policy_digest != before
-
-    await eventually(taken)
+    # In the thread that reads it, which so never reads half of it.
+    await world.stored(lambda _: edit(world, name, change))
+    await decides(world)
 
 
 # --- beginning -----------------------------------------------------------------------------------------------------
@@ -206,6 +201,7 @@ async def test_three_missed_heartbeats_end_the_task_and_nothing_else(world: Worl
 
 async def test_a_heartbeat_keeps_a_task_alive_until_its_deadline(world: World) -> None:
     task = await world.begin(heartbeat=timedelta(seconds=10), lifetime=timedelta(seconds=60))
+    await world.without_chores()
     for seconds in (25, 50):
         world.time.ahead = timedelta(seconds=seconds)
         await beat(world, task.id)

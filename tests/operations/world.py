@@ -228,6 +228,10 @@ class World:
         """Return what the store answers in the thread that alone may ask it: two at once can crash the process."""
         return await self.issuer.worker.run(lambda: ask(self.issuer.verbs.attempt.recorder.store))
 
+    async def without_chores(self) -> None:
+        """Let no chore come by from now on: what time has brought about, a call finds by itself."""
+        await self.stored(lambda _: self.issuer.worker._chores.clear())
+
     async def events(self, who: str = SECURITY, *, personal: bool = False, **wanted: Any) -> list[AuditEvent]:
         """Return the whole log, or what the filter leaves of it."""
         found: list[AuditEvent] = []
