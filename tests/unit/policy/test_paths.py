@@ -64,6 +64,7 @@ def test_the_example_row_by_row() -> None:
         ("support-assistant", "retail", "order.read", "order", ""),
         ("support-assistant", "retail", "order.list", "order", "open-orders"),
         ("support-assistant", "retail", "order.refund", "order", ""),
+        ("support-assistant", "retail", "order.address_change", "order", ""),
         ("support-assistant", "retail", "order.refund_large", "order", ""),
         ("support-assistant", "retail", "order.cancel", "order", ""),
         ("support-assistant", "retail", "customer.read", "customer", ""),
