@@ -1,11 +1,12 @@
 """State machines on a real issuer, with its store on disk; how far they walk, and what long walks have counted.
 
-PROPERTY_STEPS=100000 lets each machine go about that far; PROPERTY_RECORD=1 adds what it did to results.json and to the
-table of docs/reliability.md.
+PROPERTY_STEPS=100000 lets each machine go about that far, with choices of its own each time, or those of PROPERTY_SEED;
+PROPERTY_RECORD=1 adds what it did to results.json and to the table of docs/reliability.md.
 """
 
 import asyncio
 import os
+import secrets
 import tempfile
 from collections import Counter
 from collections.abc import Coroutine
@@ -13,7 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, run_state_machine_as_test
 
 from broker.errors import Reason, Refusal
@@ -21,6 +22,8 @@ from tests import results
 from tests.operations.world import World, open_world
 
 STEPS: Final = int(os.environ.get("PROPERTY_STEPS", "0"))
+# Of a long walk: what it chose by.
+SEED: Final = int(os.environ.get("PROPERTY_SEED") or secrets.randbelow(2**31))
 # Steps between two starts of an issuer, which cost as much as fifty steps.
 A_WHILE: Final = 15
 TIMEOUT: Final = 0 if STEPS else 300
@@ -101,22 +104,24 @@ def walk(machine: type[RuleBasedStateMachine], *, walks: int, length: int, usual
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(machine, settings=chosen)
+    run_state_machine_as_test(seed(SEED)(machine) if STEPS else machine, settings=chosen)
 
 
 def tell(name: str, counts: Counter[str], *kept: str) -> None:
     """Say what a machine did; where it is wanted, add it to what was done before."""
-    print(name, dict(counts))  # noqa: T201 - how far it went
+    print(name, dict(counts), f"PROPERTY_SEED={SEED}" if STEPS else "")  # noqa: T201 - how far it went
     if not os.environ.get("PROPERTY_RECORD"):
         return
     command = f"PROPERTY_STEPS={STEPS} pytest tests/properties"
     sitting = {name: {each: counts[each] for each in ("steps", *kept)}}
-    held = results.add(RESULTS, sitting, command=command, seed=0, tried=results.commit())
+    held = results.add(RESULTS, sitting, command=command, seed=SEED, tried=results.commit())
     rows = [
         [what, f"{total['steps']:,.0f}", ", ".join(f"{total[each]:,.0f} {each}" for each in total if each != "steps")]
         for what, total in held["totals"].items()
     ]
     last = held["sittings"][-1]
     text = results.table(["machine", "steps", "of which"], rows)
-    text += f"\nThe last sitting: `{last['command']}`, commit `{last['commit']}`, {last['machine']}.\n"
+    text += (
+        f"\nThe last sitting: `{last['command']}`, seed {last['seed']}, commit `{last['commit']}`, {last['machine']}.\n"
+    )
     results.put(PAGE, "machines", text)
