@@ -71,20 +71,13 @@ def guarded(work: Coroutine[Any, Any, T]) -> T:
         fail(f"unavailable: {_reason(refusal)}", refusal.next_step, UNREACHABLE)
     except RefusedError as refusal:
         policies = f" by {', '.join(refusal.policy_ids)}" if refusal.policy_ids else ""
-        fail(f"refused{policies}: {_reason(refusal)}. {refusal.sentence}", _next_step(refusal), REFUSED)
+        fail(f"refused{policies}: {_reason(refusal)}. {refusal.sentence}", refusal.next_step, REFUSED)
     except BrokerError as problem:
         fail(str(problem), "", REFUSED)
     except EventMalformed as problem:
         fail(f"what the broker sent is not its log: {problem}", NOT_ITS_LOG, REFUSED)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _next_step(refusal: RefusedError) -> str:
-    # The one check that a person meets day by day, and can do something about alone.
-    if (refusal.reason, refusal.detail) == (Reason.IDENTITY_TOKEN_REFUSED, "exp"):
-        return "The identity token has expired, or never does. Sign in again, and give the new ID token."
-    return refusal.next_step
 
 
 def _reason(refusal: RefusedError) -> str:

@@ -194,7 +194,7 @@ def test_a_person_decides_through_a_tool_by_an_identity_token(callers: Callers) 
     assert (refused.returncode, "IDENTITY_TOKEN_REFUSED (kid)" in refused.stderr) == (1, True), refused.stderr
     assert "Sign in again" not in refused.stderr
     expired = callers.run("service", "approvals", "--identity-token-file", str(callers.house.folder / "old"))
-    assert (expired.returncode, "Sign in again" in expired.stderr) == (1, True), expired.stderr
+    assert (expired.returncode, "again for a new ID token" in expired.stderr) == (1, True), expired.stderr
     done = callers.run("service", "approve", approval, "--digest", digest, "--yes", *token)
     assert done.returncode == 0, done.stderr
 

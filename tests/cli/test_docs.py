@@ -105,8 +105,8 @@ def test_the_page_can_be_followed(reader: Reader) -> None:
                 assert process.stdout is not None
                 assert process.stdout.readline(), process.communicate(timeout=30)[1]
                 continue
-            _, said = process.communicate(timeout=90)
-            assert process.returncode == 0, (script, said)
+            shown, said = process.communicate(timeout=90)
+            assert process.returncode == 0, (script, shown, said)
     finally:
         for process in reversed(running):
             process.send_signal(signal.SIGTERM if process is running[0] else signal.SIGINT)

@@ -81,7 +81,8 @@ def _no_entry(setup: Setup, name: str, uid: int) -> Finding:
     return problem(
         "SPIRE has no entry for this process (PERMISSION_DENIED)",
         why=_NOBODY + " The agent judges `broker doctor` by its own user and path.",
-        fix=f"{_create(setup, uid)}; when there is one, run `broker doctor` as the user that it names.",
+        fix=f"{_create(setup, uid)}; when there is one, run `broker doctor` as the user that it names. A new one "
+        "reaches the agent within seconds.",
     )
 
 
