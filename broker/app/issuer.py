@@ -25,7 +25,7 @@ from broker.issuer.port import Change, State
 from broker.issuer.server import serve_links
 from broker.operations.approval_reads import GetApproval, ListApprovals, ReadApprovals
 from broker.operations.approval_views import Views
-from broker.operations.approvals import Approve, Deny, TendApprovals, WithdrawApproval
+from broker.operations.approvals import Approve, Deny, WithdrawApproval
 from broker.operations.attempt import Attempt, Clock
 from broker.operations.checkpoint import ReadCheckpoint, SignCheckpoint
 from broker.operations.drift import WatchDrift
@@ -45,6 +45,7 @@ from broker.operations.status_indexes import StatusIndexes
 from broker.operations.subscribe import ReadAudit, ReadRevocations
 from broker.operations.task import BeginTask, ExpireTasks, FinishTask
 from broker.operations.task_going import HearTaskOf, NarrowTaskOf
+from broker.operations.tending import TendApprovals
 from broker.person.identity_token import Provider
 from broker.person.source import IdentityIssuers, ProviderSource
 from broker.policy.source import PolicySource

@@ -1,6 +1,5 @@
-"""Approve, Deny, WithdrawApproval, and what comes by itself: an approval is over, or goes on to the next group."""
+"""Approve, Deny, WithdrawApproval: what people say of held requests."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,15 +9,13 @@ from broker.audit.approval_events import (
     ApprovalApproved,
     ApprovalBypass,
     ApprovalDenied,
-    ApprovalEscalated,
-    ApprovalExpired,
     ApprovalWithdrawn,
 )
 from broker.audit.event import Decided, Event
 from broker.errors import Reason, Refusal
 from broker.operations.approval_calls import ApprovalAnswered, ApprovalCall, ApproveCall
 from broker.operations.approval_views import Reader, Views, said_by, target_of
-from broker.operations.attempt import ActivePolicy, Clock, Visit
+from broker.operations.attempt import Visit
 from broker.operations.record import Recorder, commit, position_of
 from broker.operations.requirements import Asked
 from broker.store.approval_items import ApprovalOpen, ChangeApproval
@@ -28,7 +25,7 @@ from broker.store.interface import Committed, Item
 _LOOK_AGAIN: Final = "This is not what you were shown. Please look at it again."
 
 
-def _changing(recorder: Recorder, before: Approval, after: Approval, event: Event) -> Item:
+def changing(recorder: Recorder, before: Approval, after: Approval, event: Event) -> Item:
     """Return what is committed when an approval changes, if nobody has changed it meanwhile."""
     entry = recorder.entry(event)
     return Item(
@@ -88,7 +85,7 @@ class Approve:
         _check_bypass(approval, call.bypass)
         after = _with(with_it, visit.now)
         recorder = self.views.attempt.recorder
-        items = [_changing(recorder, approval, after, _approved(visit, deciding, after))]
+        items = [changing(recorder, approval, after, _approved(visit, deciding, after))]
         if after.bypass_until is not None:
             given = recorder.entry(_bypass(visit, deciding, after, after.bypass_until))
             items.append(
@@ -251,54 +248,6 @@ def _ended(approval: Approval, state: ApprovalState, now: datetime, text: str) -
 
 
 def _answered(views: Views, reader: Reader, asked: Asked, after: Approval, event: Event) -> ApprovalAnswered:
-    answer = views.attempt.commit(_changing(views.attempt.recorder, asked.approval, after, event))
+    answer = views.attempt.commit(changing(views.attempt.recorder, asked.approval, after, event))
     shown = views.show(reader, replace(asked, approval=after))
     return ApprovalAnswered(shown=shown, position=position_of(answer))
-
-
-# --- what comes by itself -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TendApprovals:
-    """Closes what was not answered or not used in time, and takes what was left unanswered to the next group."""
-
-    recorder: Recorder
-    policy: ActivePolicy
-    clock: Clock
-
-    def __call__(self) -> int:
-        """Return how many approvals changed.
-
-        Raises:
-            Refusal: AUDIT_UNAVAILABLE; they stay due, and nothing passes by one that is over meanwhile.
-
-        """
-        now, store = self.clock(), self.recorder.store
-        items = [item for approval in store.approvals_due(now) for item in self._items(approval, now)]
-        if items:
-            commit(store, items)
-        return len(items)
-
-    def _items(self, approval: Approval, now: datetime) -> Iterator[Item]:
-        of = {"tenant": approval.tenant, "task": approval.intent.task, "agent": approval.agent, "approval": approval.id}
-        if approval.state_at(now) is ApprovalState.EXPIRED:
-            expired = replace(approval, state=ApprovalState.EXPIRED, escalate_at=None)
-            event = ApprovalExpired(at=now, was=approval.state.value, **of)
-            yield _changing(self.recorder, approval, expired, event)
-            return
-        try:
-            register = self.policy().register
-        except Refusal:  # who follows whom is not known just now
-            return
-        task = self.recorder.store.task(approval.intent.task) if approval.intent.task else None
-        following = Asked(register=register, approval=approval, task=task).next_escalation()
-        if following is None or following[0] > now:
-            after = replace(approval, escalate_at=following[0] if following else None)
-            unchanged = ApprovalOpen(approval=approval.id, revision=approval.revision)
-            yield Item(guards=(unchanged,), writes=(ChangeApproval(approval=after),))
-            return
-        escalated = replace(approval, escalated=(*approval.escalated, following[1]))
-        then = Asked(register=register, approval=escalated, task=task).next_escalation()
-        after = replace(escalated, escalate_at=then[0] if then else None)
-        yield _changing(self.recorder, approval, after, ApprovalEscalated(at=now, group=following[1], **of))
