@@ -3,41 +3,24 @@
 import asyncio
 import io
 import logging
-import sys
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
-import structlog
 
-from broker.app.logs import Libraries, configure_logs
+from broker.app.logs import Libraries
 from broker.operations import exchange as exchange_operation
 from broker.server import convert
 from tests.attacks.entrances import conversation, exchange, outcome, request
 from tests.attacks.house import House
 from tests.operations.world import SUPPORT
 from tests.polling import eventually
+from tests.service_logs import written
+
+__all__ = ["written"]
 
 PARAMETER = "canary-in-a-parameter"
 BEHALF = "canary-acted-for"
-
-
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What a serving process writes on standard error, as production sets it up."""
-    lines, root, before = io.StringIO(), logging.getLogger(), structlog.get_config()
-    handlers, level = list(root.handlers), root.level
-    root.handlers.clear()  # those of the tests' own
-    monkeypatch.setattr("sys.stderr", lines)
-    for owner, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
-        monkeypatch.setattr(owner, name, getattr(owner, name))
-    configure_logs()
-    yield lines
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.configure(**before)
 
 
 def broken(*asked: object, **more: object) -> Any:

@@ -12,18 +12,12 @@ from broker.client import Approval, Denied, Session, StepUpRequired, Task, Unmet
 from broker.errors import Reason
 from broker.v1 import approval_pb2
 from tests.attacks.entrances import approval, approve, deny
+from tests.client.shop import PAYOUT
 from tests.client.stage import Stage
-from tests.operations.world import BROKER, LEAD, ORDERS
+from tests.operations.world import BROKER, LEAD
 from tests.polling import eventually
 
 LONG = timedelta(seconds=90)
-PAYOUT: dict[str, Any] = {
-    "action": "customer.payout_change",
-    "resource": ("customer", "c-77"),
-    "parameters": {"account": "DE02120300000000202051"},
-    "purpose": "customer-support",
-    "audience": ORDERS,
-}
 
 
 async def pending(session: Session, task: Task | None = None) -> Approval:

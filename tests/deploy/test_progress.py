@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -15,6 +16,12 @@ class Terminal(io.StringIO):
         return True
 
 
+def await_that(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.04, "0.0 s"), (9.94, "9.9 s"), (12.4, "12 s"), (59.6, "1 min 00 s"), (245, "4 min 05 s")]
 )
@@ -26,7 +33,7 @@ def test_a_log_gets_whole_lines_only() -> None:
     stream = io.StringIO()
     with step("Building", stream=stream, seconds_between_lines=0.02) as current:
         current.update(5, 10, "a/package")
-        time.sleep(0.06)
+        await_that(lambda: "5/10" in stream.getvalue())
     lines = stream.getvalue().splitlines()
     assert lines[0] == "Building ..."
     assert lines[1].endswith("5/10 (50 %)  a/package")
@@ -41,7 +48,7 @@ def test_a_terminal_gets_one_line_drawn_again(monkeypatch: pytest.MonkeyPatch) -
     stream = Terminal()
     with step("Building", stream=stream) as current:
         current.update(5, 10)
-        time.sleep(0.3)
+        await_that(lambda: "############------------" in stream.getvalue())
     assert stream.getvalue().count("\n") == 1
     assert "############------------" in stream.getvalue()
     assert "\x1b[36m" in stream.getvalue()

@@ -4,13 +4,15 @@ import io
 import logging
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import structlog
 
-from broker.app.logs import configure_logs, without_values
+from broker.app.logs import without_values
+from tests.service_logs import written
+
+__all__ = ["written"]
 
 CANARY = "canary-eyJhbGciOiJFUzI1NiJ9"
 
@@ -18,22 +20,6 @@ CANARY = "canary-eyJhbGciOiJFUzI1NiJ9"
 def fail(secret: str) -> None:
     value = {"secret": secret}
     raise ValueError(f"cannot use {value}")
-
-
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What a serving process writes to its stderr."""
-    root, lines, before = logging.getLogger(), io.StringIO(), structlog.get_config()
-    handlers, level = list(root.handlers), root.level
-    root.handlers.clear()  # those of the tests' own
-    monkeypatch.setattr("sys.stderr", lines)
-    for owner, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
-        monkeypatch.setattr(owner, name, getattr(owner, name))
-    configure_logs()
-    yield lines
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.configure(**before)
 
 
 def test_neither_a_local_variable_nor_a_message_is_logged() -> None:
